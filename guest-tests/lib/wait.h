@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Waiting for something that an interrupt handler or another CPU does. */
+#ifndef GUEST_WAIT_H
+#define GUEST_WAIT_H
+
+#include "chip.h"
+
+/* Lets interrupts in until the expression is true or `ms` passed; its value is the expression's. */
+#define WAIT_IRQ(expr, ms)                                                     \
+	({                                                                     \
+		uint64_t wait_end = deadline_ms(ms);                           \
+		while (!(expr) && !deadline_passed(wait_end))                  \
+			irq_poll();                                            \
+		(expr);                                                        \
+	})
+
+/* The same with interrupts kept out. */
+#define WAIT_POLL(expr, ms)                                                    \
+	({                                                                     \
+		uint64_t wait_end = deadline_ms(ms);                           \
+		while (!(expr) && !deadline_passed(wait_end))                  \
+			cpu_relax();                                           \
+		(expr);                                                        \
+	})
+
+#endif
