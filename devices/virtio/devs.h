@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The virtio devices and transports, by constructor. Each device takes its back-end only when it
+ * returns 0. Ids are unique in the machine ("_disk0") and live in the device. */
+#ifndef DEVICES_VIRTIO_DEVS_H
+#define DEVICES_VIRTIO_DEVS_H
+
+#include "devices/virtio/virtio.h"
+
+struct block;
+struct netdev;
+struct chr;
+struct pci_root;
+
+struct virtio_blk_opts {
+	char serial[21];     /* at most 20 bytes and NUL (virtio 1.2 §5.2.6.1) */
+	uint16_t queue_size; /* power of two, 2..VIRTIO_QUEUE_MAX; 0 = 256 */
+};
+int virtio_blk_new(struct dev_host *h, const char *id, struct block *b,
+	const struct virtio_blk_opts *o, struct virtio_dev **ret_dev);
+
+struct virtio_net_opts {
+	uint8_t mac[6];
+	uint16_t mtu;        /* 0 = not offered */
+	uint16_t queue_size; /* 0 = 256 */
+};
+int virtio_net_new(struct dev_host *h, const char *id, struct netdev *n,
+	const struct virtio_net_opts *o, struct virtio_dev **ret_dev);
+
+int virtio_rng_new(struct dev_host *h, const char *id, int source_fd, struct virtio_dev **ret_dev);
+int virtio_console_new(struct dev_host *h, const char *id, struct chr *c,
+	struct virtio_dev **ret_dev);
+
+/* The transports take dev in all cases (freed on error too). */
+/* virtio-mmio (virtio 1.2 §4.2) at base, 0x200 bytes, edge interrupt `pin`. */
+int virtio_mmio_new(struct dev_host *h, struct virtio_dev *dev, uint64_t base, uint32_t pin,
+	struct device **ret_device);
+/* virtio-pci, modern only (§4.1), as a function of root; slot -1 = next free. */
+int virtio_pci_new(struct dev_host *h, struct virtio_dev *dev, struct pci_root *root, int slot,
+	struct device **ret_device);
+
+#endif

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What an ordinary in-process device need not write: queue_start, queue_stop and reset over an I/O
+ * worker. The device embeds a queue_run, points its ops at the functions below and supplies
+ * process(). A worker is one thread with one loop; a device names how its queues map to workers
+ * (block: one a queue; net: one a pair). process() runs on the worker and takes no device lock. */
+#ifndef DEVICES_VIRTIO_QUEUE_RUN_H
+#define DEVICES_VIRTIO_QUEUE_RUN_H
+
+#include "devices/virtio/virtio.h"
+#include "devices/virtio/virtq.h"
+
+struct queue_run;
+
+struct queue_worker_ops {
+	/* The driver kicked queue q (or it was just started): pop, serve, push, flush. Worker. */
+	void (*process)(struct virtio_dev *d, unsigned i, struct virtq *q);
+	/* Requests popped but not pushed; the stop waits, on the loop, until this is 0. May be NULL. */
+	unsigned (*in_flight)(struct virtio_dev *d, unsigned i);
+	/* Before the first and after the last chain of a started queue; worker. May be NULL. Here a
+	 * back-end is bound to, and unbound from, the worker's loop. */
+	int (*attach)(struct virtio_dev *d, unsigned i, struct virtq *q, struct ev_loop *loop);
+	void (*detach)(struct virtio_dev *d, unsigned i);
+};
+
+/* thread_of[i] gives the worker index of queue i; names[w] the thread's name. Threads are started
+ * with the first queue and end with the last. Fills d->ops's queue half through the functions
+ * below; d must be alive until queue_run_free(). */
+int queue_run_new(struct virtio_dev *d, const struct queue_worker_ops *ops, const unsigned *thread_of,
+	const char *const *names, struct queue_run **ret_run);
+void queue_run_free(struct queue_run *r);
+
+int queue_run_start(struct queue_run *r, unsigned i, const struct virtq_setup *s);
+int queue_run_stop(struct queue_run *r, unsigned i);
+void queue_run_reset(struct queue_run *r);
+
+/* Worker: a request of queue i completed outside process(); lets a waiting stop go on. */
+void queue_run_idle(struct queue_run *r, unsigned i);
+/* Worker: virtq_pop failed. Stops serving the queue and posts `broken`. */
+void queue_run_broken(struct queue_run *r, unsigned i);
+struct virtq *queue_run_virtq(struct queue_run *r, unsigned i); /* worker, while started */
+
+#endif

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+# Which Debian packages each purpose takes. Sourced after common.sh.
+
+# Groups that tools/setup installs on this machine, in the order that --list shows them.
+PV_GROUPS="build test crash net cross-x86_64 cross-arm64 cross-riscv64 host-x86_64 host-arm64 host-riscv64"
+
+# group_about GROUP
+group_about() {
+	case $1 in
+	build) echo "compile polyvisor for this machine's chip" ;;
+	test) echo "unit tests, both compilers, formatting" ;;
+	crash) echo "disassembly in crash reports" ;;
+	net) echo "networks for guests on this machine" ;;
+	cross-*) echo "compile polyvisor for ${1#cross-}" ;;
+	host-*) echo "emulate a ${1#host-} host that has KVM" ;;
+	esac
+}
+
+# group_packages GROUP: names, one line; nothing where this machine needs nothing for it.
+group_packages() {
+	local native
+	native=$(native_chip)
+	case $1 in
+	build) echo "gcc libc6-dev meson ninja-build pkg-config libfdt-dev liburing-dev libjansson-dev zlib1g-dev" ;;
+	test) echo "libcriterion-dev clang clang-format python3" ;;
+	crash) echo "libcapstone-dev" ;;
+	net) echo "passt iproute2" ;;
+	cross-"$native") ;;
+	cross-x86_64) echo "gcc-x86-64-linux-gnu meson ninja-build pkg-config" ;;
+	cross-arm64) echo "gcc-aarch64-linux-gnu meson ninja-build pkg-config" ;;
+	cross-riscv64) echo "gcc-riscv64-linux-gnu meson ninja-build pkg-config" ;;
+	host-x86_64) echo "qemu-system-x86 cpio kmod e2fsprogs xz-utils" ;;
+	host-arm64) echo "qemu-system-arm cpio kmod e2fsprogs xz-utils" ;;
+	host-riscv64) echo "qemu-system-riscv cpio kmod e2fsprogs xz-utils" ;;
+	*) usage_error "unknown group '$1'; the groups are: $PV_GROUPS" ;;
+	esac
+}
+
+# Sets of trixie's packages that are fetched and unpacked, never installed. set_packages SET, after
+# set_chip. The C library comes with everything that the headers and static archives lean on.
+set_packages() {
+	case $1 in
+	sysroot)
+		echo "libc6-dev libc6 linux-libc-dev libcrypt-dev libfdt-dev libfdt1 liburing-dev" \
+			"liburing2 libjansson-dev libjansson4 zlib1g-dev zlib1g libcapstone-dev libcapstone5"
+		;;
+	kernel) echo "$KERNEL_META" ;;
+	kernel-16k) echo "linux-image-arm64-16k" ;;
+	busybox) echo "busybox-static" ;;
+	passt) echo "passt" ;;
+	share) echo "virtiofsd libc6 libgcc-s1 libcap-ng0 libseccomp2" ;;
+	root)
+		echo "base-files base-passwd netbase hostname libc6 libgcc-s1 dash bash libtinfo6" \
+			"coreutils libacl1 libattr1 libselinux1 libpcre2-8-0 libgmp10 libssl3t64 libzstd1" \
+			"zlib1g libsystemd0 libcap2 sed grep busybox-static"
+		;;
+	*) die "no package set '$1'" ;;
+	esac
+}
