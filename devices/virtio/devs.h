@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The virtio devices and transports, by constructor. Each device takes its back-end only when it
- * returns 0. Ids are unique in the machine ("_disk0") and live in the device. */
+/* The virtio devices and transports, by constructor. Back-ends are borrowed: the host's resources own
+ * them, so that they survive a reboot, which frees and makes the devices anew. Ids are unique in the
+ * machine ("_disk0") and live in the device. */
 #ifndef DEVICES_VIRTIO_DEVS_H
 #define DEVICES_VIRTIO_DEVS_H
 
