@@ -128,3 +128,24 @@ missing_bytes() {
 	done <<<"$(pinned "$DEB_ARCH" "$@")"
 	echo "$bytes"
 }
+
+# native_tools SET: unpacks a set of trixie's packages for this machine's own chip and sets
+# TOOLS_DIR and the array TOOLS_RUN, the words to put before a program of it. It brings its own C
+# library, so that Debian 13's programs run on Debian 12; nothing is installed.
+native_tools() {
+	local deb chip=$CHIP set=$1 loader
+	set_chip "$(native_chip)"
+	# shellcheck disable=SC2046
+	fetch_set $(set_packages "$set")
+	TOOLS_DIR=$PV_CACHE/tools/$set-$(fingerprint "${DEBS[@]}")
+	if [ ! -d "$TOOLS_DIR" ]; then
+		rm -rf "$TOOLS_DIR.part"
+		mkdir -p "$TOOLS_DIR.part"
+		for deb in "${DEBS[@]}"; do dpkg-deb -x "$deb" "$TOOLS_DIR.part"; done
+		mv "$TOOLS_DIR.part" "$TOOLS_DIR"
+	fi
+	loader=$(echo "$TOOLS_DIR"/usr/lib*/ld-linux-*)
+	[ -e "$loader" ] || die "no loader in $TOOLS_DIR"
+	TOOLS_RUN=("$loader" --library-path "$TOOLS_DIR/usr/lib/$TRIPLET")
+	set_chip "$chip"
+}

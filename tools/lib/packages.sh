@@ -44,6 +44,7 @@ set_packages() {
 		echo "libc6-dev libc6 linux-libc-dev libcrypt-dev libfdt-dev libfdt1 liburing-dev" \
 			"liburing2 libjansson-dev libjansson4 zlib1g-dev zlib1g libcapstone-dev libcapstone5"
 		;;
+	ld-riscv64) echo "binutils-riscv64-linux-gnu libsframe1 libjansson4 libzstd1 zlib1g libc6" ;;
 	kernel) echo "$KERNEL_META" ;;
 	kernel-16k) echo "linux-image-arm64-16k" ;;
 	busybox) echo "busybox-static" ;;
