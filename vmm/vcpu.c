@@ -234,13 +234,6 @@ void vcpu_fini(struct vcpu *v)
 {
 	if (!v->requests)
 		return;
-	if (v->started) {
-		pthread_mutex_lock(&v->lock);
-		v->end = true;
-		pthread_cond_signal(&v->cond);
-		pthread_mutex_unlock(&v->lock);
-		pthread_join(v->thread, NULL);
-	}
 	arch_vcpu_free(v->arch);
 	kvm_vcpu_close(&v->kvm);
 	pthread_cond_destroy(&v->cond);
@@ -268,4 +261,14 @@ void vcpu_resume(struct vcpu *v)
 	v->go = true;
 	pthread_cond_signal(&v->cond);
 	pthread_mutex_unlock(&v->lock);
+}
+
+void vcpu_end(struct vcpu *v)
+{
+	pthread_mutex_lock(&v->lock);
+	v->end = true;
+	pthread_cond_signal(&v->cond);
+	pthread_mutex_unlock(&v->lock);
+	pthread_join(v->thread, NULL);
+	v->started = false;
 }

@@ -47,13 +47,14 @@ struct vcpu {
 /* Creates the KVM vCPU and its arch half. Control. */
 int vcpu_init(struct vcpu *v, const struct kvm_vm *vm, struct arch_vm *arch, unsigned index,
 	struct vm_requests *requests, const struct bus *mmio, const struct bus *pio, struct err *e);
-/* Ends the thread if there is one, which must be parked. A zeroed vcpu is fine. */
+/* A zeroed or half-made vcpu is fine; its thread must have ended. */
 void vcpu_fini(struct vcpu *v);
 
 /* Control. start makes the thread, named "vcpuN". */
 int vcpu_start(struct vcpu *v);
 void vcpu_kick(struct vcpu *v);	  /* leaves KVM_RUN soon and looks at the requests */
 void vcpu_resume(struct vcpu *v); /* parked only */
+void vcpu_end(struct vcpu *v);	  /* parked only: ends and joins the thread */
 
 /* "io", "mmio", "internal-error"…; "exit-N" numbers unknown ones into buf. */
 const char *vcpu_exit_name(uint32_t reason, char buf[24]);

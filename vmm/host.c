@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See host.h. Opening goes in the order in which a user would look for the mistake: the kernel,
+ * then disks, networks, consoles, and /dev/kvm first of all, since nothing works without it. */
+#include "vmm/host.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include "vmm/base/cleanup.h"
+#include "vmm/base/num.h"
+
+static int open_file(const char *flag, const char *path, int *ret_fd, struct err *e)
+{
+	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_set(
+			e, ERR_HOST, -errno, "%s %s: %s", flag, path, strerrordesc_np(errno));
+	if (!S_ISREG(st.st_mode))
+		return err_set(e, ERR_HOST, -EINVAL, "%s %s: not a regular file", flag, path);
+	if (st.st_size == 0)
+		return err_set(e, ERR_HOST, -EINVAL, "%s %s: the file is empty", flag, path);
+	*ret_fd = steal_fd(&fd);
+	return 0;
+}
+
+#define BASELINE_MAX (64 * KIB)
+
+static int read_baseline(const char *path, char **ret_text, struct err *e)
+{
+	cleanup_fd int fd = -1;
+	cleanup_free char *text = malloc(BASELINE_MAX + 1);
+	char flag[] = "--cpus model=baseline:";
+	int r = open_file(flag, path, &fd, e);
+
+	if (r < 0)
+		return r;
+	if (!text)
+		return -ENOMEM;
+	ssize_t n = read(fd, text, BASELINE_MAX + 1);
+	if (n < 0 || n > (ssize_t)BASELINE_MAX)
+		return err_set(
+			e, ERR_HOST, -EINVAL, "%s %s: longer than 64K, or unreadable", flag, path);
+	text[n] = '\0';
+	*ret_text = steal_ptr(&text);
+	return 0;
+}
+
+static int open_disk(struct host_res *h, const struct disk_config *d, unsigned i, struct err *e)
+{
+	struct block_opts o = {
+		.path = d->path,
+		.fd = d->fd,
+		.readonly = d->readonly,
+		.direct = d->direct,
+		.flag = "--disk",
+		.id = d->id,
+	};
+
+	return block_open(&o, &h->disk[i], e);
+}
+
+static int open_passt(struct host_res *h, const struct net_config *n, unsigned i, struct err *e)
+{
+	int fd, pid;
+	int r = netdev_passt_spawn(n->forward, &fd, &pid, e);
+
+	if (r < 0)
+		return r;
+	h->passt[i] = pid;
+	r = netdev_stream_new(fd, &h->net[i]);
+	if (r < 0) {
+		close(fd);
+		return err_set(e, ERR_HOST, r, "--net %s: %s", n->id, strerrordesc_np(-r));
+	}
+	return 0;
+}
+
+static int open_net(struct host_res *h, const struct net_config *n, unsigned i, struct err *e)
+{
+	if (n->backend == NET_PASST)
+		return open_passt(h, n, i, e);
+	return netdev_tap_open(n->tap, n->fd, "--net", n->id, &h->net[i], e);
+}
+
+static int open_console(
+	const struct console_config *c, const char *flag, struct chr **ret_chr, struct err *e)
+{
+	return c->mode == CHR_OFF ? 0 : chr_open(c->mode, c->path, flag, ret_chr, e);
+}
+
+static int open_rng(const struct rng_config *c, int *ret_fd, struct err *e)
+{
+	/* getrandom() is what /dev/urandom gives, without a file (virtio_rng_new, fd -1). */
+	if (!strcmp(c->src, "off") || !strcmp(c->src, "/dev/urandom"))
+		return 0;
+	int fd = open(c->src, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return err_set(e, ERR_HOST, -errno,
+			"--rng src %s: %s; allowed: a readable file, or off", c->src,
+			strerrordesc_np(errno));
+	*ret_fd = fd;
+	return 0;
+}
+
+static int open_all(struct host_res *h, const struct vm_config *c, struct err *e)
+{
+	int r = open_file("--kernel", c->payload.kernel, &h->kernel_fd, e);
+
+	if (!r && c->payload.initramfs)
+		r = open_file("--initramfs", c->payload.initramfs, &h->initrd_fd, e);
+	if (!r && !strncmp(c->cpus.model, "baseline:", 9))
+		r = read_baseline(c->cpus.model + 9, &h->cpu_baseline, e);
+	if (!r)
+		r = kvm_open(&h->kvm, -1, e);
+	for (unsigned i = 0; i < c->ndisks && !r; i++)
+		r = open_disk(h, &c->disk[i], i, e);
+	if (!r)
+		r = open_rng(&c->rng, &h->rng_fd, e);
+	for (unsigned i = 0; i < c->nnets && !r; i++)
+		r = open_net(h, &c->net[i], i, e);
+	if (!r)
+		r = open_console(&c->serial, "--serial", &h->serial, e);
+	if (!r)
+		r = open_console(&c->console, "--console", &h->console, e);
+	return r;
+}
+
+int host_res_open(struct host_res *h, const struct vm_config *c, struct log *log, struct err *e)
+{
+	*h = (struct host_res){
+		.log = log, .kvm = {.fd = -1}, .kernel_fd = -1, .initrd_fd = -1, .rng_fd = -1};
+	int r = open_all(h, c, e);
+	if (r < 0)
+		host_res_close(h);
+	return r;
+}
+
+static void close_passt(pid_t *pid)
+{
+	if (*pid <= 0)
+		return;
+	kill(*pid, SIGTERM);
+	waitpid(*pid, NULL, 0);
+	*pid = 0;
+}
+
+void host_res_close(struct host_res *h)
+{
+	if (!h->log && !h->kvm.run_size && h->kernel_fd <= 0)
+		return; /* never opened */
+	chr_free(h->console);
+	chr_free(h->serial);
+	for (unsigned i = 0; i < CONFIG_NETS; i++) {
+		netdev_free(h->net[i]);
+		close_passt(&h->passt[i]);
+	}
+	for (unsigned i = 0; i < CONFIG_DISKS; i++)
+		block_free(h->disk[i]);
+	free(h->cpu_baseline);
+	cleanup_closep(&h->rng_fd);
+	cleanup_closep(&h->initrd_fd);
+	cleanup_closep(&h->kernel_fd);
+	kvm_close(&h->kvm);
+	memset(h, 0, sizeof(*h));
+	h->kvm.fd = h->kernel_fd = h->initrd_fd = h->rng_fd = -1;
+}

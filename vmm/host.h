@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the host lends to an instance: open files, locks, taps, consoles, helper processes. They
+ * live as long as the instance and so survive a reboot, which destroys and rebuilds only struct vm.
+ */
+#ifndef VMM_HOST_H
+#define VMM_HOST_H
+
+#include <sys/types.h>
+#include "devices/backend/block.h"
+#include "devices/backend/chr.h"
+#include "devices/backend/netdev.h"
+#include "vmm/base/log.h"
+#include "vmm/config.h"
+#include "vmm/kvm/kvm.h"
+
+struct host_res {
+	struct log *log; /* borrowed */
+	struct kvm kvm;
+	int kernel_fd, initrd_fd; /* initrd -1 = none */
+	char *cpu_baseline;	  /* text of the baseline file, NULL = model=host */
+	struct block *disk[CONFIG_DISKS];
+	struct netdev *net[CONFIG_NETS];
+	pid_t passt[CONFIG_NETS];     /* 0 = none */
+	struct chr *serial, *console; /* NULL = off */
+	int rng_fd;
+};
+
+/* Opens everything a resolved configuration names. Returns 0, or a negative errno with e naming
+ * flag and field; nothing is left behind then. */
+int host_res_open(struct host_res *h, const struct vm_config *c, struct log *log, struct err *e);
+void host_res_close(struct host_res *h); /* a zeroed one is fine */
+
+#endif
