@@ -342,16 +342,14 @@ int guest_mem_write(struct guest_mem *m, uint64_t gpa, const void *buf, size_t l
 
 	if (!all_ram(m, gpa, len))
 		return -EFAULT;
-	guest_mem_dirty(m, gpa, len);
-	while (len) {
-		const struct mem_region *r = find(m, gpa);
-		size_t run = run_length(r, gpa, len);
+	for (size_t done = 0, run; done < len; done += run) {
+		const struct mem_region *r = find(m, gpa + done);
 
-		memcpy(r->host + (gpa - r->gpa), from, run);
-		from += run;
-		gpa += run;
-		len -= run;
+		run = run_length(r, gpa + done, len - done);
+		memcpy(r->host + (gpa + done - r->gpa), from + done, run);
 	}
+	/* After the copy: who collects the bitmap in between sees the page again later. */
+	guest_mem_dirty(m, gpa, len);
 	return 0;
 }
 
