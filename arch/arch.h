@@ -54,6 +54,9 @@ struct arch_vcpu;
 /* The machine type for KVM_CREATE_VM: arm64 the IPA bits, elsewhere 0. */
 unsigned long arch_vm_type(const struct kvm *kvm);
 
+/* The machine type for kvm_vm_new(): arm64's guest-physical address bits, else 0. */
+unsigned long arch_vm_type(struct kvm *kvm);
+
 /* What the host offers, before a plan exists: fills phys_bits and user_irqchip. */
 int arch_probe(struct kvm *kvm, struct kvm_vm *vm, struct vm_shape *shape, struct err *e);
 
@@ -62,6 +65,7 @@ struct arch_vm_opts {
 	struct log *log;
 	struct ev_loop *control;
 	struct bus *mmio, *pio;   /* a user-space irqchip puts its registers here */
+	struct guest_mem *mem;    /* firmware calls that pass a buffer (riscv64 SBI DBCN); NULL = none */
 };
 
 /* Creates the in-kernel irqchip (or its user-space model) and VM-wide settings; before any vCPU.
