@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Split virtqueues (virtio 1.2 §2.7), with indirect tables and event index where negotiated. */
+#include "case.h"
+#include "io.h"
+#include "mem.h"
+#include "virtio.h"
+
+int vq_open(struct vq *q, struct vdev *d, unsigned i, unsigned size)
+{
+	unsigned max = vdev_queue_max(d, i);
+
+	if (!max)
+		return -1;
+	*q = (struct vq){ .dev = d, .index = i, .size = MIN(size, max) };
+	q->event_idx = d->features & F_EVENT_IDX;
+	q->desc = mem_alloc(q->size * sizeof(struct vq_desc), 16);
+	q->avail = mem_alloc(6 + 2 * q->size, 2);
+	q->used = mem_alloc(6 + 8 * q->size, 4);
+	if (d->features & F_INDIRECT)
+		q->table = mem_alloc(16 * sizeof(struct vq_desc), 16);
+	vdev_queue_enable(d, i, q->size, phys(q->desc), phys(q->avail), phys(q->used));
+	return 0;
+}
+
+volatile uint16_t *vq_used_event(const struct vq *q)
+{
+	return &q->avail->ring[q->size];
+}
+
+volatile uint16_t *vq_avail_event(const struct vq *q)
+{
+	return (volatile uint16_t *)&q->used->ring[q->size];
+}
+
+void vq_offer(struct vq *q, uint16_t head)
+{
+	q->avail->ring[q->next_avail % q->size] = head;
+	wmb(); /* §2.7.13.3 */
+	WRITE_ONCE(q->avail->idx, ++q->next_avail);
+}
+
+uint16_t vq_add(struct vq *q, const struct vq_buf *b, unsigned n)
+{
+	struct vq_desc *at = q->table ? q->table : q->desc;
+	uint16_t mask = (uint16_t)(q->table ? 15 : q->size - 1);
+	uint16_t head = q->next_desc & (uint16_t)(q->size - 1), first = q->table ? 0 : head;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct vq_desc *d = &at[(first + i) & mask];
+
+		d->address = phys(b[i].p);
+		d->length = b[i].length;
+		d->next = (uint16_t)((first + i + 1) & mask);
+		d->flags = (uint16_t)((i + 1 < n ? DESC_NEXT : 0) | (b[i].write ? DESC_WRITE : 0));
+	}
+	if (q->table)
+		q->desc[head] = (struct vq_desc){ phys(q->table), n * sizeof(struct vq_desc),
+						  DESC_INDIRECT, 0 };
+	q->next_desc = (uint16_t)(q->next_desc + (q->table ? 1 : n));
+	vq_offer(q, head);
+	return head;
+}
+
+void vq_kick(struct vq *q)
+{
+	uint16_t from = q->kicked, to = q->next_avail;
+
+	mb(); /* §2.7.13.4.1: the index before the look at the suppression */
+	q->kicked = to;
+	if (q->event_idx) {
+		/* vring_need_event, §2.7.10.1 */
+		if ((uint16_t)(to - *vq_avail_event(q) - 1) >= (uint16_t)(to - from))
+			return;
+	} else if (READ_ONCE(q->used->flags) & USED_NO_NOTIFY) {
+		return;
+	}
+	vdev_notify(q->dev, q->index);
+}
+
+bool vq_take(struct vq *q, uint32_t *ret_id, uint32_t *ret_length)
+{
+	unsigned slot = q->last_used % q->size;
+
+	if (READ_ONCE(q->used->idx) == q->last_used)
+		return false;
+	rmb();
+	if (ret_id)
+		*ret_id = q->used->ring[slot].id;
+	if (ret_length)
+		*ret_length = q->used->ring[slot].length;
+	q->last_used++;
+	return true;
+}
+
+int vq_wait(struct vq *q, uint32_t *ret_length, unsigned ms)
+{
+	uint64_t end = deadline_ms(ms);
+	uint32_t id;
+
+	while (!vq_take(q, &id, ret_length)) {
+		if (deadline_passed(end))
+			return -1;
+		cpu_relax();
+	}
+	return (int)id;
+}
+
+int64_t vq_do(struct vq *q, const struct vq_buf *b, unsigned n)
+{
+	uint16_t head = vq_add(q, b, n);
+	uint32_t length;
+
+	vq_kick(q);
+	return vq_wait(q, &length, 2000) == head ? (int64_t)length : -1;
+}
