@@ -150,8 +150,11 @@ void acpi_read(uint64_t rsdp)
 {
 	for (unsigned i = 0; i < 16; i++)
 		acpi.isa[i] = (struct irq){ true, i, false, false };
-	if (!rsdp)
+	acpi.ioapic[0].address = 0xfec00000; /* where every PC has it, if no MADT says more */
+	if (!rsdp) {
+		acpi.ioapic_count = 1;
 		return;
+	}
 
 	const uint8_t *r = map_phys(rsdp, 36);
 	bool extended = r[15] >= 2 && get(r + 24, 8); /* §5.2.5.3: the XSDT wins */
