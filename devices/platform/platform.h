@@ -9,7 +9,7 @@
 struct platform_at {
 	enum dev_space space;
 	uint64_t base;
-	uint32_t irq; /* wired pin */
+	uint32_t irq;	   /* wired pin */
 	uint8_t reg_shift; /* ns16550: registers are 1 << reg_shift bytes apart */
 };
 
@@ -18,13 +18,13 @@ struct platform_at {
 int ns16550_new(struct dev_host *h, const char *id, const struct platform_at *at,
 	enum irq_trigger t, struct chr *chr, struct device **ret_device);
 /* Wall clocks, without alarm interrupts where irq is not used by Linux. */
-int rtc_cmos_new(struct dev_host *h, const char *id, struct device **ret_device);     /* 0x70 */
+int rtc_cmos_new(struct dev_host *h, const char *id, struct device **ret_device); /* 0x70 */
 int rtc_pl031_new(struct dev_host *h, const char *id, const struct platform_at *at,
 	struct device **ret_device);
 int rtc_goldfish_new(struct dev_host *h, const char *id, const struct platform_at *at,
 	struct device **ret_device);
-/* x86: QEMU's isa-debug-exit (one port, 1..4 bytes); FDT chips: a 32-bit register. Either ends the VM
- * with status (value << 1) | 1, of which the process keeps the low byte. */
+/* x86: QEMU's isa-debug-exit (one port, 1..4 bytes); FDT chips: a 32-bit register. Either ends the
+ * VM with status (value << 1) | 1, of which the process keeps the low byte. */
 int test_exit_new(struct dev_host *h, const char *id, const struct platform_at *at,
 	struct device **ret_device);
 /* ACPI hardware-reduced sleep control/status and reset registers (ACPI 6.5 §4.8.3.7), and the GED's
