@@ -51,12 +51,6 @@ const char *arch_vcpu_state_mode(const struct arch_vcpu_state *s);
 struct arch_vm;
 struct arch_vcpu;
 
-/* The machine type for KVM_CREATE_VM: arm64 the IPA bits, elsewhere 0. */
-unsigned long arch_vm_type(const struct kvm *kvm);
-
-/* The machine type for kvm_vm_new(): arm64's guest-physical address bits, else 0. */
-unsigned long arch_vm_type(struct kvm *kvm);
-
 /* What the host offers, before a plan exists: fills phys_bits and user_irqchip. */
 int arch_probe(struct kvm *kvm, struct kvm_vm *vm, struct vm_shape *shape, struct err *e);
 
