@@ -51,6 +51,9 @@ const char *arch_vcpu_state_mode(const struct arch_vcpu_state *s);
 struct arch_vm;
 struct arch_vcpu;
 
+/* The machine type for kvm_vm_new(): arm64's guest-physical address bits, else 0. */
+unsigned long arch_vm_type(struct kvm *kvm);
+
 /* What the host offers, before a plan exists: fills phys_bits and user_irqchip. */
 int arch_probe(struct kvm *kvm, struct kvm_vm *vm, struct vm_shape *shape, struct err *e);
 
@@ -99,8 +102,9 @@ int arch_vcpu_translate(struct arch_vcpu *c, const struct guest_mem *m,
 	const struct arch_vcpu_state *s, uint64_t gva, uint64_t *ret_gpa);
 
 /* A few instructions to run for the verdict on /dev/kvm: code that stores `value` (32 bit) at
- * guest-physical `mmio` and then loops. Returns its length; the vCPU starts at `at`. Uses the same
- * start conditions as Linux, so that "runs this" means something. */
+ * guest-physical `mmio` and then, having run instructions that Linux needs and that a KVM without
+ * hardware help is known to lack, stores `value + 1` there; then it loops. Returns its length; the
+ * vCPU starts at `at`, with the same start conditions as Linux, so that "runs this" means something. */
 size_t arch_probe_code(uint64_t at, uint64_t mmio, uint32_t value, uint8_t *ret_code, size_t cap);
 int arch_probe_boot(struct arch_vcpu *c, uint64_t at, struct err *e);
 

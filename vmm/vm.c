@@ -354,6 +354,7 @@ static int build(struct vm *vm, struct ev_loop *control, struct err *e)
 		.control = control,
 		.mmio = &vm->mmio,
 		.pio = &vm->pio,
+		.mem = &vm->mem,
 	};
 	if ((r = arch_vm_new(&vm->kvm, &vm->plan, &opts, &vm->arch, e)) < 0 ||
 		(r = make_cpus(vm, e)) < 0)

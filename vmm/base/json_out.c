@@ -76,6 +76,11 @@ static void begin_value(struct json_out *j, const char *name)
 	}
 }
 
+void json_key(struct json_out *j, const char *name)
+{
+	begin_value(j, name);
+}
+
 static void open_level(struct json_out *j, const char *name, char bracket)
 {
 	begin_value(j, name);

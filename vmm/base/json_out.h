@@ -18,6 +18,8 @@ struct json_out {
 };
 
 void json_out_init(struct json_out *j, FILE *f);
+/* Writes only `"name": `; the caller writes the value to j->f (a state dump, say). */
+void json_key(struct json_out *j, const char *name);
 /* name is NULL for array elements and for the document itself. */
 void json_obj(struct json_out *j, const char *name);
 void json_obj_end(struct json_out *j);
