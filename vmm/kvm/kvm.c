@@ -166,8 +166,8 @@ int kvm_vm_ioeventfd(const struct kvm_vm *vm, bool add, bool pio, uint64_t addr,
 		.len = len,
 		.fd = fd,
 		.flags = (add ? 0 : KVM_IOEVENTFD_FLAG_DEASSIGN) |
-			(pio ? KVM_IOEVENTFD_FLAG_PIO : 0) |
-			(has_match ? KVM_IOEVENTFD_FLAG_DATAMATCH : 0),
+			 (pio ? KVM_IOEVENTFD_FLAG_PIO : 0) |
+			 (has_match ? KVM_IOEVENTFD_FLAG_DATAMATCH : 0),
 	};
 
 	return kvm_vm_ioctl(vm, KVM_IOEVENTFD, &i);

@@ -32,7 +32,7 @@ struct kvm_vcpu {
 int kvm_open(struct kvm *k, int fd, struct err *e);
 void kvm_close(struct kvm *k);
 int kvm_ioctl(const struct kvm *k, unsigned long req, void *arg); /* on /dev/kvm itself */
-int kvm_cap(const struct kvm *k, int cap);                        /* >= 0 */
+int kvm_cap(const struct kvm *k, int cap);			  /* >= 0 */
 
 /* type is the arch's machine type (arm64: IPA bits). */
 int kvm_vm_new(struct kvm *k, unsigned long type, struct kvm_vm *ret);

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every mistake a user can make in a flag ends in one line that names the flag and the field. */
+#include <criterion/criterion.h>
+#include <string.h>
+#include "vmm/base/num.h"
+#include "vmm/config.h"
+
+struct line {
+	const char *flag, *text, *says;
+};
+
+static void set(struct vm_config *c, const char *flag, const char *text)
+{
+	struct err e = {0};
+
+	cr_assert_eq(vm_config_flag(c, flag, text, &e), 0, "%s %s: %s", flag, text, e.text);
+}
+
+Test(config, refuses_each_bad_value_by_name)
+{
+	static const struct line lines[] = {
+		{"--cpus", "boot=0", "--cpus boot"},
+		{"--cpus", "boot=many", "--cpus boot"},
+		{"--cpus", "boot=256", "--cpus boot"},
+		{"--cpus", "sockets=2", "sockets"},
+		{"--memory", "size=1M", "--memory size"},
+		{"--memory", "size=99999T", "--memory size"},
+		{"--memory", "size=12Q", "--memory size"},
+		{"--memory", "size=1G,size=2G", "size"},
+		{"--memory", "shared=maybe", "--memory shared"},
+		{"--disk", "path=a,readonly=perhaps", "--disk readonly"},
+		{"--disk", "readonly=on", "--disk"},
+		{"--disk", "path=a,fd=3", "--disk"},
+		{"--disk", "path=a,queue_size=0", "--disk queue_size"},
+		{"--disk", "path=a,serial=012345678901234567890", "--disk serial"},
+		{"--disk", "path=a,transport=isa", "--disk transport"},
+		{"--disk", "path=a,pci_device_id=32", "--disk pci_device_id"},
+		{"--net", "mac=12:34", "--net mac"},
+		{"--net", "tap=an-interface-too-long", "--net tap"},
+		{"--net", "backend=passt,tap=t0", "--net"},
+		{"--net", "mtu=1", "--net mtu"},
+		{"--serial", "telnet", "--serial"},
+		{"--machine", "version=99", "--machine version"},
+		{"--device", "toaster", "--device"},
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(lines); i++) {
+		struct vm_config c;
+		struct err e = {0};
+		vm_config_init(&c);
+		cr_expect_eq(vm_config_flag(&c, lines[i].flag, lines[i].text, &e), -EINVAL, "%s %s",
+			lines[i].flag, lines[i].text);
+		cr_expect_eq(e.kind, ERR_USAGE);
+		cr_expect(strstr(e.text, lines[i].says), "%s %s: \"%s\"", lines[i].flag,
+			lines[i].text, e.text);
+		cr_expect(!strchr(e.text, '\n'));
+		vm_config_fini(&c);
+	}
+}
+
+Test(config, an_unknown_flag_is_told_apart)
+{
+	struct vm_config c;
+	struct err e = {0};
+
+	vm_config_init(&c);
+	cr_assert_eq(vm_config_flag(&c, "--colour", "blue", &e), -ENOENT);
+	vm_config_fini(&c);
+}
+
+Test(config, resolves_ids_slots_and_macs)
+{
+	struct vm_config c;
+	struct err e = {0};
+
+	vm_config_init(&c);
+	set(&c, "--kernel", "k");
+	set(&c, "--disk", "path=a,pci_device_id=1");
+	set(&c, "--disk", "path=b");
+	set(&c, "--disk", "path=c,transport=mmio");
+	set(&c, "--net", "tap=t0");
+	set(&c, "--net", "tap=t1,mac=02:00:00:00:00:01");
+	cr_assert_eq(vm_config_resolve(&c, &e), 0, "%s", e.text);
+	cr_expect_str_eq(c.disk[0].id, "_disk0");
+	cr_expect_str_eq(c.disk[2].id, "_disk2");
+	cr_expect_eq(c.disk[0].slot, 1);
+	cr_expect_eq(c.disk[1].slot, 2);
+	cr_expect_eq(c.disk[2].slot, -1);
+	cr_expect_eq(c.net[0].slot, 3);
+	cr_expect_eq(c.rng.slot, 5);
+	cr_expect_eq(c.net[0].mac[0], 2);
+	cr_expect_eq(c.net[1].mac[5], 1);
+	cr_expect_eq(c.cpus.max, 1);
+	vm_config_fini(&c);
+}
+
+Test(config, refuses_what_contradicts_itself)
+{
+	static const struct {
+		const char *flags[6], *says;
+	} cases[] = {
+		{{"--disk", "path=a"}, "--kernel"},
+		{{"--kernel", "k", "--disk", "path=a,id=x", "--disk", "path=b,id=x"}, "used twice"},
+		{{"--kernel", "k", "--disk", "path=a,pci_device_id=3", "--net",
+			 "tap=t,pci_device_id=3"},
+			"slot 3 is taken"},
+		{{"--kernel", "k", "--disk", "path=a,queue_size=3"}, "power of two"},
+		{{"--kernel", "k", "--console", "tty"}, "--console"},
+		{{"--kernel", "k", "--serial", "file"}, "--serial"},
+		{{"--kernel", "k", "--cpus", "boot=2,max=1"}, "--cpus max"},
+		{{"--kernel", "k", "--cpus", "model=pentium"}, "--cpus model"},
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct vm_config c;
+		struct err e = {0};
+		vm_config_init(&c);
+		for (unsigned f = 0; f < 6 && cases[i].flags[f]; f += 2)
+			set(&c, cases[i].flags[f], cases[i].flags[f + 1]);
+		cr_expect_eq(vm_config_resolve(&c, &e), -EINVAL, "case %u", i);
+		cr_expect(strstr(e.text, cases[i].says), "case %u: \"%s\"", i, e.text);
+		cr_expect_eq(e.kind, ERR_USAGE);
+		vm_config_fini(&c);
+	}
+}
