@@ -234,6 +234,10 @@ static int attach_msi(struct irq_line *l)
 	}
 	if (r >= 0)
 		r = ops->msi_route(l->domain, l->gsi, &l->msg);
+	if (r >= 0 && l->pending) { /* joins what others wrote while masked: one message */
+		kick(l->fd);
+		l->pending = false;
+	}
 	if (r >= 0)
 		r = ops->msi_attach(l->domain, l->gsi, l->fd);
 	l->attached = r >= 0;

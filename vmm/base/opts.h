@@ -27,7 +27,7 @@ struct opt {
 	const char *name;
 	enum opt_type type;
 	size_t offset;             /* of the field in the struct */
-	uint64_t min, max;         /* numbers; for OPT_STR max = longest length, 0 = 4095 */
+	uint64_t min, max;         /* numbers, max 0 = no limit; OPT_STR: length, max 0 = 4095 */
 	const char *const *values; /* OPT_ENUM: NULL-terminated */
 	const char *help;          /* one short clause */
 	bool required;
