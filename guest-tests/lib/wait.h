@@ -5,22 +5,27 @@
 
 #include "chip.h"
 
-/* Lets interrupts in until the expression is true or `ms` passed; its value is the expression's. */
+/*
+ * Lets interrupts in until the expression is true or `ms` passed; its value is the expression's,
+ * which is not evaluated again once it was true.
+ */
 #define WAIT_IRQ(expr, ms)                                                     \
 	({                                                                     \
 		uint64_t wait_end = deadline_ms(ms);                           \
-		while (!(expr) && !deadline_passed(wait_end))                  \
+		bool wait_true;                                                \
+		while (!(wait_true = (expr)) && !deadline_passed(wait_end))    \
 			irq_poll();                                            \
-		(expr);                                                        \
+		wait_true;                                                      \
 	})
 
 /* The same with interrupts kept out. */
 #define WAIT_POLL(expr, ms)                                                    \
 	({                                                                     \
 		uint64_t wait_end = deadline_ms(ms);                           \
-		while (!(expr) && !deadline_passed(wait_end))                  \
+		bool wait_true;                                                \
+		while (!(wait_true = (expr)) && !deadline_passed(wait_end))    \
 			cpu_relax();                                           \
-		(expr);                                                        \
+		wait_true;                                                      \
 	})
 
 #endif
