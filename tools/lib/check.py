@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The body of tools/check: steps, each a function that yields results, and the count at the end.
+
+A result is (status, name, detail) with status 'ok', 'not ok' or 'skip'. Programs that report several
+tests print lines "ok NAME", "not ok NAME: WHY" or "skip NAME: WHY"; results_of() reads them. A step
+that dies is one failure. Long steps for different chips run side by side.
+"""
+import concurrent.futures
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+
+TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+LOGS = os.path.join(TREE, 'build', 'check-logs')
+CHIPS = ['x86_64', 'arm64', 'riscv64']
+FUZZ_SECONDS = 8
+START = time.time()
+PRINT = threading.Lock()
+
+
+def say(text):
+    with PRINT:
+        print(f'[{time.time() - START:5.0f}s] {text}', flush=True)
+
+
+def run(argv, log, timeout=1800, env=None, cwd=TREE):
+    """Runs a command with its output in build/check-logs/LOG. Returns (status, output)."""
+    os.makedirs(LOGS, exist_ok=True)
+    path = os.path.join(LOGS, log + '.log')
+    with open(path, 'w', encoding='utf-8', errors='replace') as f:
+        try:
+            p = subprocess.run(argv, cwd=cwd, stdin=subprocess.DEVNULL, stdout=f,
+                               stderr=subprocess.STDOUT, timeout=timeout,
+                               env=dict(os.environ, **(env or {})))
+            status = p.returncode
+        except subprocess.TimeoutExpired:
+            f.write(f'\ntimed out after {timeout} s\n')
+            status = 124
+        except FileNotFoundError as e:
+            f.write(f'\n{e}\n')
+            status = 127
+    with open(path, encoding='utf-8', errors='replace') as f:
+        return status, f.read()
+
+
+def tail(text, lines=25):
+    return '\n'.join('    | ' + l for l in text.strip().splitlines()[-lines:])
+
+
+def results_of(prefix, status, output):
+    """Reads result lines; a non-zero end without a "not ok" line is a failure of its own."""
+    seen = []
+    for line in output.splitlines():
+        m = re.match(r'^(ok|not ok|skip) ([^:]*)(?:: (.*))?$', line.strip())
+        if m:
+            seen.append((m[1], f'{prefix}: {m[2]}', m[3] or ''))
+    if status and not any(s == 'not ok' for s, _, _ in seen):
+        seen.append(('not ok', prefix, f'exit status {status}\n{tail(output)}'))
+    if not seen:
+        seen.append(('not ok', prefix, f'reported no test\n{tail(output)}'))
+    return seen
+
+
+def one(name, argv, log, **kw):
+    status, output = run(argv, log, **kw)
+    yield ('ok', name, '') if status == 0 else ('not ok', name, tail(output))
+
+
+# ---- building and unit tests ----
+
+def configure(name, args, env=None):
+    where = os.path.join(TREE, 'build', name)
+    argv = ['meson', 'setup', where, *args]
+    if os.path.exists(os.path.join(where, 'build.ninja')):
+        argv.insert(2, '--reconfigure')
+    return where, *run(argv, name + '-setup', env=env)
+
+
+def build(name, args, targets=(), env=None):
+    where, status, output = configure(name, args, env)
+    if status == 0:
+        status, output = run(['ninja', '-C', where, *targets], name + '-build', timeout=2400)
+    return where, status, output
+
+
+def count_criterion(text):
+    m = re.search(r'Tested:.*?(\d+).*?Passing:.*?(\d+).*?Failing:.*?(\d+).*?Crashing:.*?(\d+)',
+                  re.sub(r'\x1b\[[0-9;]*m', '', text))
+    return [int(g) for g in m.groups()] if m else None
+
+
+def meson_tests(prefix, where, only=(), env=None):
+    status, output = run(['meson', 'test', '-C', where, '--no-rebuild', '--print-errorlogs',
+                          '--timeout-multiplier', '6', *only], prefix + '-tests', env=env)
+    log = os.path.join(where, 'meson-logs', 'testlog.json')
+    if not os.path.exists(log):
+        yield ('not ok', prefix, tail(output))
+        return
+    for line in open(log, encoding='utf-8'):
+        t = json.loads(line)
+        name = f'{prefix}: {t["name"]}'
+        counted = count_criterion(t.get('stdout', '') + t.get('stderr', ''))
+        if t['result'] == 'SKIP':
+            yield ('skip', name, (t.get('stdout') or 'says no reason').strip().splitlines()[-1])
+        elif t['result'] == 'OK' and counted:
+            for i in range(counted[1]):
+                yield ('ok', f'{name} {i + 1}', '')
+        elif t['result'] == 'OK':
+            yield ('ok', name, '')
+        else:
+            text = t.get('stdout', '') + t.get('stderr', '')
+            yield ('not ok', name, f'{t["result"]}\n{tail(text, 40)}')
+
+
+def step_style():
+    """formatting, arrows between layers"""
+    files = subprocess.run(['git', 'ls-files', '*.c', '*.h'], cwd=TREE, text=True,
+                           capture_output=True).stdout.split()
+    yield from one('clang-format', ['clang-format', '--dry-run', '--Werror', *files], 'format')
+    yield from one('arrows', ['tools/check-arrows'], 'arrows')
+
+
+def step_unit():
+    """unit tests under ASan and UBSan, gcc"""
+    where, status, output = build('check-asan', ['-Db_sanitize=address,undefined',
+                                                 '-Doptimization=1', '-Dtests=enabled'])
+    if status:
+        yield ('not ok', 'unit: build with gcc', tail(output))
+        return
+    yield ('ok', 'unit: build with gcc', '')
+    yield from meson_tests('unit', where, env={'ASAN_OPTIONS': 'detect_leaks=1'})
+
+
+THREADED = ['ev', 'irq', 'virtio-core', 'virtio-blk', 'virtio-net', 'transports', 'control']
+
+
+def step_tsan():
+    """tests with threads under TSan"""
+    targets = ['test-' + t for t in THREADED]
+    where, status, output = build('check-tsan', ['-Db_sanitize=thread', '-Doptimization=1',
+                                                 '-Db_lundef=false'], [])
+    if status:
+        yield ('not ok', 'tsan: build', tail(output))
+        return
+    del targets
+    yield from meson_tests('tsan', where, THREADED)
+
+
+def step_fuzz():
+    """fuzz targets, clang and libFuzzer, a few seconds each"""
+    where, status, output = build('check-clang', ['-Dfuzz=true', '-Db_sanitize=address,undefined',
+                                                  '-Db_lundef=false', '-Doptimization=1',
+                                                  '-Dtests=disabled'], env={'CC': 'clang'})
+    if status:
+        yield ('not ok', 'fuzz: build with clang', tail(output))
+        return
+    yield ('ok', 'fuzz: build with clang', '')
+    targets = []
+    for root, _, files in os.walk(where):
+        targets += [os.path.join(root, f) for f in files
+                    if f.startswith('fuzz-') and os.access(os.path.join(root, f), os.X_OK)]
+    for t in sorted(targets):
+        name = os.path.basename(t)
+        corpus = os.path.join(where, 'corpus', name)
+        os.makedirs(corpus, exist_ok=True)
+        yield from one(f'fuzz: {name} for {FUZZ_SECONDS} s',
+                       [t, f'-max_total_time={FUZZ_SECONDS}', '-timeout=10', '-rss_limit_mb=1024',
+                        f'-artifact_prefix={corpus}-', '-print_final_stats=1', corpus], name,
+                       timeout=120)
+
+
+def step_chips():
+    """static programs for three chips"""
+    for chip in OPTIONS['chips']:
+        yield from one(f'chips: build {chip}', ['tools/build', chip], 'build-' + chip, timeout=2400)
+
+
+# ---- guests ----
+
+def step_native():
+    """bare-metal guests and bad input on this machine's /dev/kvm"""
+    chip = subprocess.run(['bash', '-c', '. tools/lib/common.sh; native_chip'], cwd=TREE, text=True,
+                          capture_output=True).stdout.strip()
+    binary = os.path.join(TREE, 'build', chip, 'bin', 'polyvisor')
+    status, output = run([binary, '--probe-kvm'], 'probe')
+    if status:
+        yield ('skip', 'native: guest tests', 'cannot run guests here: ' + ' '.join(output.split()))
+    else:
+        yield from guest_tests('native', [], chip)
+    yield from results_of('cli', *run(['python3', 'tools/lib/cli_test.py', binary], 'cli'))
+
+
+def guest_tests(name, prefix, chip):
+    """All guest-tests of a chip, by the runner that chip-report uses."""
+    out = os.path.join(LOGS, 'report-' + name)
+    shutil.rmtree(out, ignore_errors=True)
+    os.makedirs(out)
+    where = '/share' if prefix else out
+    runner = 'chip-report' if prefix else os.path.join(TREE, 'build', chip, 'bin', 'chip-report')
+    argv = [*(prefix and [*prefix, '--share', out, '--']), runner, 'run', '--quick', '--out', where]
+    status, output = run(argv, 'guests-' + name, timeout=1500)
+    report = os.path.join(out, 'report.json')
+    if not os.path.exists(report):
+        yield ('not ok', f'{name}: chip-report', f'status {status}, no report.json\n{tail(output)}')
+        return
+    for t in json.load(open(report, encoding='utf-8'))['tests']:
+        kind = {'pass': 'ok', 'fail': 'not ok', 'skip': 'skip'}[t['result']]
+        yield (kind, f'{name}: {t["name"]}', t.get('reason') or '')
+
+
+def chip_steps(chip):
+    host = ['tools/chip-host', chip]
+    yield from guest_tests(chip, [*host, '--timeout', '1200'], chip)
+    yield from results_of(f'{chip} Debian',
+                          *run(['tools/lib/guest-suite', chip], 'debian-' + chip, timeout=2400))
+
+
+def step_hosts():
+    """bare-metal and Debian guests in the chip hosts"""
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        futures = {pool.submit(lambda c: list(chip_steps(c)), c): c for c in OPTIONS['chips']}
+        for f in concurrent.futures.as_completed(futures):
+            say(f'  {futures[f]}: done')
+            yield from f.result()
+
+
+# ---- documentation and tools ----
+
+def step_docs():
+    """the examples of the documentation"""
+    pages = os.path.join(TREE, 'docs', 'first-hour')
+    for page in sorted(os.listdir(pages)):
+        status, output = run(['tools/doc-run', os.path.join(pages, page)], 'doc-' + page)
+        yield from results_of(page, status, output)
+
+
+def step_tools():
+    """the helper commands' own tests, short soaks"""
+    yield from results_of('tools', *run(['tools/lib/tools-test'], 'tools-test', timeout=1800))
+
+
+STEPS = {f.__name__[5:]: f for f in (step_style, step_unit, step_tsan, step_fuzz, step_chips,
+                                     step_native, step_hosts, step_docs, step_tools)}
+OPTIONS = {'chips': CHIPS}
+
+
+def parse(argv):
+    steps = list(STEPS)
+    it = iter(argv)
+    for arg in it:
+        if arg == '--list':
+            for name, f in STEPS.items():
+                print(f'{name:8} {f.__doc__}')
+            sys.exit(0)
+        elif arg == '--no-setup':
+            pass
+        elif arg in ('--only', '--chip'):
+            known = list(STEPS) if arg == '--only' else CHIPS
+            words = next(it, '').split(',')
+            bad = [w for w in words if w not in known]
+            if bad:
+                sys.exit(f'check: {arg}: {bad[0]!r} is not one of {", ".join(known)}')
+            if arg == '--only':
+                steps = [s for s in STEPS if s in words]
+            else:
+                OPTIONS['chips'] = words
+        else:
+            print(f'check: unknown argument {arg}; --help lists them', file=sys.stderr)
+            sys.exit(2)
+    return steps
+
+
+def main():
+    steps = parse(sys.argv[1:])
+    counts = {'ok': 0, 'not ok': 0, 'skip': 0}
+    for name in steps:
+        say(f'{name}: {STEPS[name].__doc__}')
+        before = dict(counts)
+        try:
+            for status, test, detail in STEPS[name]():
+                counts[status] += 1
+                if status != 'ok':
+                    say(f'{status} {test}: {detail}')
+        except Exception as e:  # a step that dies is a failure, and the others still run
+            counts['not ok'] += 1
+            say(f'not ok {name}: {type(e).__name__}: {e}')
+        new = [counts[k] - before[k] for k in counts]
+        say(f'{name}: {new[0]} passed, {new[1]} failed, {new[2]} skipped')
+    say(f'logs are in {os.path.relpath(LOGS, TREE)}')
+    print(f'{counts["ok"]} passed, {counts["not ok"]} failed, {counts["skip"]} skipped')
+    return 1 if counts['not ok'] or not counts['ok'] else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
