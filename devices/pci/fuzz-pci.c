@@ -133,10 +133,10 @@ static void set_bar(struct fake_host *f, struct toy *t, struct input *in)
 		config(f, t, reg, 4, 0xffffffff);
 		break;
 	case 1:
-		config(f, t, reg, 4, MMIO32 + at * 0x100);
+		config(f, t, reg, 4, MMIO32 + at % 0x1000 * 0x100);
 		break;
 	case 2:
-		config(f, t, reg, 4, at * 0x100);
+		config(f, t, reg, 4, at * 0x1000);
 		break;
 	default:
 		config(f, t, reg, 4, MMIO64 >> 32);
