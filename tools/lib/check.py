@@ -186,13 +186,13 @@ def step_native():
     """bare-metal guests and bad input on this machine's /dev/kvm"""
     chip = subprocess.run(['bash', '-c', '. tools/lib/common.sh; native_chip'], cwd=TREE, text=True,
                           capture_output=True).stdout.strip()
-    binary = os.path.join(TREE, 'build', chip, 'bin', 'polyvisor')
+    binary = os.path.join(TREE, 'build', chip, 'polyvisor')
     status, output = run([binary, '--probe-kvm'], 'probe')
     if status:
         yield ('skip', 'native: guest tests', 'cannot run guests here: ' + ' '.join(output.split()))
     else:
         yield from guest_tests('native', [], chip)
-    yield from results_of('cli', *run(['python3', 'tools/lib/cli_test.py', binary], 'cli'))
+    yield from results_of('cli', *run(['python3', 'tools/lib/cli_test.py', binary, chip], 'cli'))
 
 
 def guest_tests(name, prefix, chip):
@@ -201,7 +201,7 @@ def guest_tests(name, prefix, chip):
     shutil.rmtree(out, ignore_errors=True)
     os.makedirs(out)
     where = '/share' if prefix else out
-    runner = 'chip-report' if prefix else os.path.join(TREE, 'build', chip, 'bin', 'chip-report')
+    runner = 'chip-report' if prefix else os.path.join(TREE, 'build', chip, 'chip-report')
     argv = [*(prefix and [*prefix, '--share', out, '--']), runner, 'run', '--quick', '--out', where]
     status, output = run(argv, 'guests-' + name, timeout=1500)
     report = os.path.join(out, 'report.json')
@@ -264,7 +264,8 @@ def parse(argv):
             words = next(it, '').split(',')
             bad = [w for w in words if w not in known]
             if bad:
-                sys.exit(f'check: {arg}: {bad[0]!r} is not one of {", ".join(known)}')
+                print(f'check: {arg}: {bad[0]!r} is not one of {", ".join(known)}', file=sys.stderr)
+                sys.exit(2)
             if arg == '--only':
                 steps = [s for s in STEPS if s in words]
             else:
