@@ -162,9 +162,11 @@ uint64_t parse_number(const char **s)
 		v = v * base + digit_value(*p);
 	switch (*p | 0x20) {
 	case 'g':
-		v <<= 10; /* fall through */
+		v <<= 10;
+		__attribute__((fallthrough));
 	case 'm':
-		v <<= 10; /* fall through */
+		v <<= 10;
+		__attribute__((fallthrough));
 	case 'k':
 		v <<= 10;
 		p++;
