@@ -177,9 +177,9 @@ static int word_register(const struct baseline *b, unsigned i, enum cpuid_reg *r
 
 static int directive(struct cpuid_table *t, const struct baseline *b, struct err *e)
 {
-	uint32_t leaf, sub, mask;
+	uint32_t leaf = 0, sub = 0, mask = 0;
 	struct cpuid_leaf *l;
-	enum cpuid_reg reg;
+	enum cpuid_reg reg = CPUID_EAX;
 
 	if (strcmp(b->word[0], "cpuid"))
 		return baseline_error(b, e,
