@@ -79,14 +79,23 @@ set_chip() {
 	esac
 }
 
-# lock NAME: waits for, and holds until this process ends, the lock of that name in the cache.
+# lock NAME: waits for, and holds until unlock or the end of this process, the cache's lock of that
+# name. What is started meanwhile in the background would hold it too: unlock before.
+declare -A PV_LOCKS=()
 lock() {
-	mkdir -p "$PV_CACHE/lock" 2>/dev/null || die "cannot create $PV_CACHE (set POLYVISOR_CACHE)"
 	local fd
+	[ -z "${PV_LOCKS[$1]:-}" ] || return 0
+	mkdir -p "$PV_CACHE/lock" 2>/dev/null || die "cannot create $PV_CACHE (set POLYVISOR_CACHE)"
 	exec {fd}>"$PV_CACHE/lock/$1"
+	PV_LOCKS[$1]=$fd
 	flock -n "$fd" && return
 	progress "waiting for another run that holds $PV_CACHE/lock/$1"
 	flock "$fd"
+}
+unlock() {
+	local fd=${PV_LOCKS[$1]:-}
+	[ -z "$fd" ] || exec {fd}>&-
+	unset "PV_LOCKS[$1]"
 }
 
 # fingerprint TEXT...: a short name for a set of inputs, to key a cache entry by.

@@ -27,7 +27,7 @@ indexed() {
 	local arch=$1 name real
 	shift
 	apt_foreign "$arch"
-	(lock "apt-$arch" && apt_update 7) ||
+	(PV_LOCKS=() && lock "apt-$arch" && apt_update 7) ||
 		die "cannot get trixie's package list for $arch from $PV_MIRROR: $(tail -n1 "$APT_DIR/update.log")"
 	for name; do
 		real=$name
@@ -117,6 +117,7 @@ fetch_set() {
 		mapfile -t lines <<<"$lines"
 		download "${lines[@]}" || die "cannot fetch these packages from $PV_MIRROR"
 	fi
+	unlock "debs-$DEB_ARCH"
 	for line in "${lines[@]}"; do DEBS+=("$(deb_path "$line")"); done
 }
 

@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: Apache-2.0
+guest_piece() { die "no guest yet"; }
+image_piece() { die "no image yet"; }
