@@ -12,8 +12,8 @@
 #include "vmm/base/num.h"
 
 #define PSTATE_EL1H_DAIF 0x3c5 /* EL1 on its own stack, all interrupts masked (booting.rst §4) */
-#define MPIDR_AFFINITY   UINT64_C(0xff00ffffff)
-#define INTID_PMU        (PPI_PMU + 16)
+#define MPIDR_AFFINITY	 UINT64_C(0xff00ffffff)
+#define INTID_PMU	 (PPI_PMU + 16)
 
 static void set_feature(struct kvm_vcpu_init *init, unsigned bit)
 {
@@ -189,12 +189,13 @@ int arch_vcpu_set(struct arch_vcpu *c, const struct arch_vcpu_state *s)
 {
 	struct kvm_mp_state mp = {.mp_state = s->mp_state};
 	struct kvm_vcpu_events ev = {
-		.exception = {
-			.serror_pending = s->serror_pending,
-			.serror_has_esr = s->serror_has_esr,
-			.serror_esr = s->serror_esr,
-			.ext_dabt_pending = s->ext_dabt_pending,
-		},
+		.exception =
+			{
+				.serror_pending = s->serror_pending,
+				.serror_has_esr = s->serror_has_esr,
+				.serror_esr = s->serror_esr,
+				.ext_dabt_pending = s->ext_dabt_pending,
+			},
 	};
 	int r = onereg_set(c->vcpu, &s->regs, skip_reg);
 

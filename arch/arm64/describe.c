@@ -8,8 +8,8 @@
 #include "arch/common/fdt.h"
 #include "vmm/base/num.h"
 
-#define GIC_SPI        0
-#define GIC_PPI        1
+#define GIC_SPI	       0
+#define GIC_PPI	       1
 #define IRQ_RISING     1
 #define IRQ_LEVEL_HIGH 4
 

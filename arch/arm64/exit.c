@@ -27,8 +27,9 @@ enum exit_action arch_vcpu_exit(struct arch_vcpu *c, const char **ret_why)
 	case KVM_EXIT_SYSTEM_EVENT:
 		return system_event(run, ret_why);
 	case KVM_EXIT_ARM_NISV:
-		*ret_why = "an access to an address without RAM, by an instruction that leaves no "
-			   "syndrome (a pair, a vector or a write-back access): it cannot be emulated";
+		*ret_why =
+			"an access to an address without RAM, by an instruction that leaves no "
+			"syndrome (a pair, a vector or a write-back access): it cannot be emulated";
 		return EXIT_CRASH;
 	case KVM_EXIT_FAIL_ENTRY:
 		*ret_why = "the CPU refused to enter the guest";

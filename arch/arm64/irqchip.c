@@ -73,8 +73,7 @@ static int its_new(struct arch_vm *a)
 	a->its = kvm_device_new(a->vm, KVM_DEV_TYPE_ARM_VGIC_ITS);
 	if (a->its < 0)
 		return a->its;
-	return kvm_device_set(
-		a->its, KVM_DEV_ARM_VGIC_GRP_ADDR, KVM_VGIC_ITS_ADDR_TYPE, &base);
+	return kvm_device_set(a->its, KVM_DEV_ARM_VGIC_GRP_ADDR, KVM_VGIC_ITS_ADDR_TYPE, &base);
 }
 
 /* The facts that vCPUs will share, and the domain. */
@@ -91,7 +90,7 @@ static int offers(struct arch_vm *a)
 	a->facts.pmu = kvm_vm_cap(a->vm, KVM_CAP_ARM_PMU_V3) > 0;
 	a->sve = kvm_vm_cap(a->vm, KVM_CAP_ARM_SVE) > 0;
 	a->pauth = kvm_vm_cap(a->vm, KVM_CAP_ARM_PTRAUTH_ADDRESS) > 0 &&
-		kvm_vm_cap(a->vm, KVM_CAP_ARM_PTRAUTH_GENERIC) > 0;
+		   kvm_vm_cap(a->vm, KVM_CAP_ARM_PTRAUTH_GENERIC) > 0;
 	/* A data abort that KVM cannot decode then becomes an exit, not a failing KVM_RUN. */
 	kvm_vm_enable_cap(a->vm, KVM_CAP_ARM_NISV_TO_USER, 0);
 	return irq_kvm_new(a->vm, &o, &a->irqs);
@@ -149,8 +148,7 @@ static int pmu_init(struct arch_vm *a)
 
 int arch_vm_seal(struct arch_vm *a, struct err *e)
 {
-	int r = kvm_device_set(
-		a->gic, KVM_DEV_ARM_VGIC_GRP_CTRL, KVM_DEV_ARM_VGIC_CTRL_INIT, NULL);
+	int r = kvm_device_set(a->gic, KVM_DEV_ARM_VGIC_GRP_CTRL, KVM_DEV_ARM_VGIC_CTRL_INIT, NULL);
 
 	if (r == 0)
 		r = kvm_device_set(
@@ -187,8 +185,8 @@ void arch_vm_free(struct arch_vm *a)
 	free(a);
 }
 
-unsigned arch_vm_counters(struct arch_vm *a, const char **ret_names, uint64_t *ret_values,
-	unsigned max)
+unsigned arch_vm_counters(
+	struct arch_vm *a, const char **ret_names, uint64_t *ret_values, unsigned max)
 {
 	return 0;
 }

@@ -6,15 +6,15 @@
 #include <errno.h>
 #include "vmm/base/num.h"
 
-#define SCTLR_M 1
-#define TCR_DS  (UINT64_C(1) << 59)
+#define SCTLR_M		1
+#define TCR_DS		(UINT64_C(1) << 59)
 #define BITS(v, hi, lo) ((v) >> (lo) & ((UINT64_C(1) << ((hi) - (lo) + 1)) - 1))
 
 struct regime {
 	unsigned granule; /* log2 of the page size */
 	unsigned va_bits;
 	uint64_t ttbr;
-	bool ds;          /* 52-bit output addresses with 4 KiB and 16 KiB pages */
+	bool ds; /* 52-bit output addresses with 4 KiB and 16 KiB pages */
 };
 
 /* TG0 and TG1 count the granules differently (D24.2.168 TCR_EL1). */
@@ -32,7 +32,8 @@ static int regime_of(const struct arch_vcpu_state *s, uint64_t va, struct regime
 	unsigned tsz = (unsigned)(upper ? BITS(tcr, 21, 16) : BITS(tcr, 5, 0));
 
 	*ret = (struct regime){
-		.granule = granule((unsigned)(upper ? BITS(tcr, 31, 30) : BITS(tcr, 15, 14)), upper),
+		.granule =
+			granule((unsigned)(upper ? BITS(tcr, 31, 30) : BITS(tcr, 15, 14)), upper),
 		.va_bits = 64 - tsz,
 		.ttbr = onereg_u64(&s->regs, upper ? REG_TTBR1_EL1 : REG_TTBR0_EL1),
 		.ds = tcr & TCR_DS,
@@ -63,8 +64,8 @@ static uint64_t table_base(const struct regime *r)
 	return r->ds || r->granule == 16 ? a | BITS(r->ttbr, 5, 2) << 48 : a;
 }
 
-int arm64_walk(const struct guest_mem *m, const struct arch_vcpu_state *s, uint64_t gva,
-	uint64_t *ret_gpa)
+int arm64_walk(
+	const struct guest_mem *m, const struct arch_vcpu_state *s, uint64_t gva, uint64_t *ret_gpa)
 {
 	struct regime r;
 	uint64_t table, desc;
@@ -90,7 +91,8 @@ int arm64_walk(const struct guest_mem *m, const struct arch_vcpu_state *s, uint6
 		if (level == 3 && !(desc & 2))
 			return -EFAULT;
 		if (level == 3 || !(desc & 2)) {
-			*ret_gpa = out_addr(&r, desc, shift) | (gva & BITS(UINT64_MAX, shift - 1, 0));
+			*ret_gpa =
+				out_addr(&r, desc, shift) | (gva & BITS(UINT64_MAX, shift - 1, 0));
 			return 0;
 		}
 		table = out_addr(&r, desc, r.granule);

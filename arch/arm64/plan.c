@@ -25,11 +25,11 @@
 #define ECAM_BASE  0x30000000u
 #define RAM_BASE   0x40000000u
 
-#define SPI_UART   1
-#define SPI_RTC    2
-#define SPI_INTX   4
-#define SPI_VMMIO  16
-#define SPI_COUNT  64 /* a multiple of 32: KVM counts them with the 32 private ones */
+#define SPI_UART  1
+#define SPI_RTC	  2
+#define SPI_INTX  4
+#define SPI_VMMIO 16
+#define SPI_COUNT 64 /* a multiple of 32: KVM counts them with the 32 private ones */
 
 const char *arch_name(void)
 {
@@ -38,13 +38,23 @@ const char *arch_name(void)
 
 static void place_devices(struct plan *p)
 {
-	p->dev[p->ndev++] = (struct plan_dev){.kind = DEV_UART, .model = "ns16550",
-		.base = UART_BASE, .size = 8, .irq = SPI_UART, .has_irq = true, .level = true};
-	p->dev[p->ndev++] = (struct plan_dev){.kind = DEV_RTC, .model = "pl031", .base = RTC_BASE,
-		.size = 0x1000, .irq = SPI_RTC, .has_irq = true, .level = true};
+	p->dev[p->ndev++] = (struct plan_dev){.kind = DEV_UART,
+		.model = "ns16550",
+		.base = UART_BASE,
+		.size = 8,
+		.irq = SPI_UART,
+		.has_irq = true,
+		.level = true};
+	p->dev[p->ndev++] = (struct plan_dev){.kind = DEV_RTC,
+		.model = "pl031",
+		.base = RTC_BASE,
+		.size = 0x1000,
+		.irq = SPI_RTC,
+		.has_irq = true,
+		.level = true};
 	if (p->shape.test_exit)
-		p->dev[p->ndev++] = (struct plan_dev){.kind = DEV_TEST_EXIT, .model = "test-exit",
-			.base = TEST_BASE, .size = 4};
+		p->dev[p->ndev++] = (struct plan_dev){
+			.kind = DEV_TEST_EXIT, .model = "test-exit", .base = TEST_BASE, .size = 4};
 }
 
 int arch_plan(const struct vm_shape *shape, struct plan *ret, struct err *e)

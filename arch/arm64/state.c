@@ -42,8 +42,8 @@ static const char *id_name(uint64_t id, char buf[32])
 	}
 	if ((id & ~UINT64_C(0xffff)) == REG_SYS_BASE) {
 		snprintf(buf, 32, "s%u_%u_c%u_c%u_%u", (unsigned)(id >> 14 & 3),
-			(unsigned)(id >> 11 & 7), (unsigned)(id >> 7 & 15), (unsigned)(id >> 3 & 15),
-			(unsigned)(id & 7));
+			(unsigned)(id >> 11 & 7), (unsigned)(id >> 7 & 15),
+			(unsigned)(id >> 3 & 15), (unsigned)(id & 7));
 		return buf;
 	}
 	return NULL;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A vCPU's state, and the register numbers that this back-end names. The numbers are KVM's ONE_REG
- * ABI (api.rst §4.68, "arm64 registers"), spelled here so that the pure half needs no KVM header. */
+ * ABI (api.rst §4.68, "arm64 registers"), spelled here so that the pure half needs no KVM header.
+ */
 #ifndef ARCH_ARM64_STATE_H
 #define ARCH_ARM64_STATE_H
 
@@ -10,16 +11,16 @@
 #include "arch/common/onereg.h"
 
 /* Core registers: 64-bit, numbered by 32-bit words in struct kvm_regs. */
-#define REG_CORE      UINT64_C(0x6030000000100000)
-#define REG_X(n)      (REG_CORE | (uint64_t)(n) * 2)
-#define REG_SP_EL0    (REG_CORE | 62)
-#define REG_PC        (REG_CORE | 64)
-#define REG_PSTATE    (REG_CORE | 66)
-#define REG_SP_EL1    (REG_CORE | 68)
-#define REG_ELR_EL1   (REG_CORE | 70)
-#define REG_SPSR_EL1  (REG_CORE | 72)
+#define REG_CORE     UINT64_C(0x6030000000100000)
+#define REG_X(n)     (REG_CORE | (uint64_t)(n)*2)
+#define REG_SP_EL0   (REG_CORE | 62)
+#define REG_PC	     (REG_CORE | 64)
+#define REG_PSTATE   (REG_CORE | 66)
+#define REG_SP_EL1   (REG_CORE | 68)
+#define REG_ELR_EL1  (REG_CORE | 70)
+#define REG_SPSR_EL1 (REG_CORE | 72)
 
-#define REG_SYS_BASE  UINT64_C(0x6030000000130000)
+#define REG_SYS_BASE UINT64_C(0x6030000000130000)
 #define REG_SYS(op0, op1, crn, crm, op2)                                                           \
 	(REG_SYS_BASE | (op0) << 14 | (op1) << 11 | (crn) << 7 | (crm) << 3 | (op2))
 #define REG_MPIDR_EL1 REG_SYS(3, 0, 0, 0, 5)

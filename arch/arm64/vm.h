@@ -11,10 +11,10 @@ struct arch_vm {
 	struct kvm_vm *vm; /* borrowed */
 	struct plan plan;
 	struct arch_vm_opts opts;
-	char *baseline;    /* own copy of opts.cpu_baseline */
+	char *baseline; /* own copy of opts.cpu_baseline */
 	struct arch_facts facts;
 	struct irq_domain *irqs;
-	int gic, its;      /* device fds, -1 = none */
+	int gic, its;			       /* device fds, -1 = none */
 	struct kvm_vcpu *vcpu[PLAN_MAX_VCPUS]; /* borrowed; in order of index */
 	bool sve, pauth;
 };
@@ -23,7 +23,7 @@ struct arch_vcpu {
 	struct arch_vm *vm;
 	struct kvm_vcpu *vcpu; /* borrowed */
 	unsigned index;
-	uint64_t *ids;         /* of KVM_GET_REG_LIST, made at the first arch_vcpu_get() */
+	uint64_t *ids; /* of KVM_GET_REG_LIST, made at the first arch_vcpu_get() */
 	uint32_t nids;
 };
 

@@ -13,8 +13,8 @@ int baseline_error(const struct baseline *b, struct err *e, const char *fmt, ...
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	return err_set(e, ERR_USAGE, -EINVAL, "--cpus model=baseline:FILE, line %u: %s", b->line,
-		text);
+	return err_set(
+		e, ERR_USAGE, -EINVAL, "--cpus model=baseline:FILE, line %u: %s", b->line, text);
 }
 
 static int cut(struct baseline *b, struct err *e)

@@ -7,12 +7,12 @@
 #include <stdarg.h>
 #include "vmm/base/err.h"
 
-#define BASELINE_WORDS    6
+#define BASELINE_WORDS	  6
 #define BASELINE_LINE_MAX 256
 
 struct baseline {
 	const char *next; /* set to the text before the first call; borrowed */
-	unsigned line;    /* of the present directive, from 1 */
+	unsigned line;	  /* of the present directive, from 1 */
 	unsigned nword;
 	const char *word[BASELINE_WORDS]; /* into buf */
 	char buf[BASELINE_LINE_MAX];

@@ -19,7 +19,7 @@ struct fdt_out {
 	int size, err;
 	/* How this chip's wired controller spells a pin; set once by the arch. */
 	uint32_t irq_phandle;
-	unsigned irq_cells;         /* #interrupt-cells */
+	unsigned irq_cells;	    /* #interrupt-cells */
 	unsigned irq_address_cells; /* #address-cells of the controller, for interrupt-map */
 	void (*irq_spec)(uint32_t pin, bool level, uint32_t ret_cells[FDT_IRQ_CELLS]);
 };
@@ -36,8 +36,8 @@ void fdt_put_str(struct fdt_out *o, const char *name, const char *s);
 void fdt_put_bytes(struct fdt_out *o, const char *name, const void *p, uint32_t len);
 void fdt_put_cells_n(struct fdt_out *o, const char *name, const uint32_t *cells, unsigned n);
 /* fdt_put_cells(o, "interrupts", 1, 13, 4) */
-#define fdt_put_cells(o, name, ...)                                                               \
-	fdt_put_cells_n(o, name, (const uint32_t[]){__VA_ARGS__},                                 \
+#define fdt_put_cells(o, name, ...)                                                                \
+	fdt_put_cells_n(o, name, (const uint32_t[]){__VA_ARGS__},                                  \
 		sizeof((const uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t))
 void fdt_put_u64(struct fdt_out *o, const char *name, uint64_t v);
 /* reg = <base size> for n ranges. */
@@ -52,7 +52,8 @@ void fdt_root_props(struct fdt_out *o, const char *compatible);
 void fdt_chosen(struct fdt_out *o, const struct machine *machine, const struct boot *boot);
 void fdt_memory(struct fdt_out *o, const struct plan *p);
 /* Every UART, clock, virtio-mmio slot and test register of the machine, and the PCI root.
- * has_msi: functions may send messages to msi_phandle; msi_devid: the controller wants a DeviceID. */
+ * has_msi: functions may send messages to msi_phandle; msi_devid: the controller wants a DeviceID.
+ */
 void fdt_devices(struct fdt_out *o, const struct plan *p, const struct machine *machine,
 	bool has_msi, bool msi_devid, uint32_t msi_phandle);
 

@@ -121,8 +121,8 @@ static void rtc(struct fdt_out *o, const struct plan *p, const struct dev_desc *
 	fdt_close_node(o);
 }
 
-static void plain(struct fdt_out *o, const char *name, const char *compatible,
-	const struct dev_desc *d)
+static void plain(
+	struct fdt_out *o, const char *name, const char *compatible, const struct dev_desc *d)
 {
 	open_dev(o, name, d);
 	fdt_put_str(o, "compatible", compatible);
@@ -140,8 +140,8 @@ static void pci_interrupts(struct fdt_out *o, const struct plan *p)
 			c[0] = slot << 11;
 			c[3] = pin + 1;
 			c[4] = o->irq_phandle;
-			o->irq_spec(p->intx_pin[(slot + pin) % 4], true,
-				c + 5 + o->irq_address_cells);
+			o->irq_spec(
+				p->intx_pin[(slot + pin) % 4], true, c + 5 + o->irq_address_cells);
 		}
 	fdt_put_cells(o, "#interrupt-cells", 1);
 	fdt_put_cells(o, "interrupt-map-mask", 3 << 11, 0, 0, 7);

@@ -20,8 +20,8 @@ static int unpack_start(struct image_file *f, struct err *e)
 
 	/* gzdopen reads from the file's offset and closes its fd. */
 	if (fd < 0 || lseek(fd, 0, SEEK_SET) < 0)
-		return err_set(
-			e, ERR_HOST, -errno, "%s: cannot read: %s", f->flag, strerrordesc_np(errno));
+		return err_set(e, ERR_HOST, -errno, "%s: cannot read: %s", f->flag,
+			strerrordesc_np(errno));
 	f->gz = gzdopen(fd, "rb");
 	if (!f->gz)
 		return err_set(e, ERR_HOST, -ENOMEM, "%s: cannot unpack: out of memory", f->flag);
@@ -134,8 +134,8 @@ int image_load_initrd(struct guest_mem *m, int fd, uint64_t floor, uint64_t ceil
 	ssize_t n;
 
 	if (fstat(fd, &st) < 0)
-		return err_set(
-			e, ERR_HOST, -errno, "--initramfs: cannot read: %s", strerrordesc_np(errno));
+		return err_set(e, ERR_HOST, -errno, "--initramfs: cannot read: %s",
+			strerrordesc_np(errno));
 	if (!S_ISREG(st.st_mode))
 		return err_set(e, ERR_HOST, -EINVAL, "--initramfs: not a regular file");
 	f.size = (uint64_t)st.st_size;

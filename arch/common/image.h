@@ -15,11 +15,11 @@
 
 /* A file that is being read from its start; embedded. */
 struct image_file {
-	int fd;           /* borrowed */
+	int fd;		  /* borrowed */
 	const char *flag; /* "--kernel": for messages */
-	void *gz;         /* zlib's reader when the file is packed, else NULL */
-	uint64_t pos;     /* of the (unpacked) bytes */
-	uint64_t size;    /* of the file as it lies on disk */
+	void *gz;	  /* zlib's reader when the file is packed, else NULL */
+	uint64_t pos;	  /* of the (unpacked) bytes */
+	uint64_t size;	  /* of the file as it lies on disk */
 };
 
 /* fd is borrowed and must be a regular file. Returns 0 or a negative errno with e naming flag. */

@@ -8,8 +8,8 @@
 #include "arch/common/image.h"
 #include "vmm/base/num.h"
 
-#define HEADER_LEN      64
-#define HEAD_LEN        1024 /* with the PE headers, and enough to know a bzImage */
+#define HEADER_LEN	64
+#define HEAD_LEN	1024	/* with the PE headers, and enough to know a bzImage */
 #define OLD_TEXT_OFFSET 0x80000 /* arm64 before image_size was filled in (booting.rst §4) */
 
 struct head {
@@ -41,8 +41,9 @@ static int not_image(const struct head *h, const char *chip, struct err *e)
 	if (other)
 		return err_set(e, ERR_HOST, -ENOEXEC,
 			"--kernel: this is a kernel for %s, but the host is %s", other, chip);
-	if (has(h, 0, "\x7f"
-		      "ELF",
+	if (has(h, 0,
+		    "\x7f"
+		    "ELF",
 		    4))
 		return err_set(e, ERR_HOST, -ENOEXEC,
 			"--kernel: this is an ELF file; %s boots the Image, plain or gzip'd", chip);
@@ -71,7 +72,8 @@ static int parse(const struct head *h, const char *chip, struct linux_image *ret
 	if (!ret->image_size)
 		ret->text_offset = OLD_TEXT_OFFSET;
 	if (ret->flags & 1)
-		return err_set(e, ERR_HOST, -ENOEXEC, "--kernel: big-endian kernels cannot boot here");
+		return err_set(
+			e, ERR_HOST, -ENOEXEC, "--kernel: big-endian kernels cannot boot here");
 	if (ret->text_offset % 4096)
 		return err_set(e, ERR_HOST, -ENOEXEC, "--kernel: the Image header is damaged");
 	return 0;
@@ -145,8 +147,8 @@ static int load_initrd(
 	int r = image_load_initrd(m, fd, ret->kernel_end, p->fw_gpa, ret, &first);
 
 	if (r == -ENOSPC)
-		return image_load_initrd(m, fd, p->fw_gpa + p->fw_size,
-			p->ram[0].base + p->ram[0].size, ret, e);
+		return image_load_initrd(
+			m, fd, p->fw_gpa + p->fw_size, p->ram[0].base + p->ram[0].size, ret, e);
 	return r < 0 ? err_set(e, first.kind, r, "%s", first.text) : 0;
 }
 

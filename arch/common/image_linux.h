@@ -13,7 +13,7 @@
 struct linux_image {
 	uint64_t text_offset; /* from a 2 MiB boundary */
 	uint64_t image_size;  /* with bss */
-	uint64_t flags;       /* bit 0: big-endian */
+	uint64_t flags;	      /* bit 0: big-endian */
 };
 
 /* Loads kernel and initramfs as arch_load() promises. chip is "arm64" or "riscv64". */

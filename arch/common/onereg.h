@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A vCPU's registers as a plain list of (id, value), for the chips whose registers all have a number
- * and a size. The size is part of the id: bits 55:52 hold its log2 in bytes. Pure data; filling and
- * applying it is the KVM half's work (onereg_kvm.h). */
+/* A vCPU's registers as a plain list of (id, value), for the chips whose registers all have a
+ * number and a size. The size is part of the id: bits 55:52 hold its log2 in bytes. Pure data;
+ * filling and applying it is the KVM half's work (onereg_kvm.h). */
 #ifndef ARCH_COMMON_ONEREG_H
 #define ARCH_COMMON_ONEREG_H
 

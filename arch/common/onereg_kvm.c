@@ -32,8 +32,8 @@ int onereg_ids(const struct kvm_vcpu *vcpu, uint64_t **ret_ids, uint32_t *ret_n)
 	return 0;
 }
 
-int onereg_get(const struct kvm_vcpu *vcpu, const uint64_t *ids, uint32_t n,
-	struct onereg_list *ret)
+int onereg_get(
+	const struct kvm_vcpu *vcpu, const uint64_t *ids, uint32_t n, struct onereg_list *ret)
 {
 	ret->n = ret->used = 0;
 	for (uint32_t i = 0; i < n; i++) {
@@ -55,7 +55,7 @@ static bool holds(const struct kvm_vcpu *vcpu, uint64_t id, const uint8_t *want)
 	uint8_t have[256] = {0};
 
 	return onereg_size(id) <= sizeof(have) && kvm_vcpu_get_reg(vcpu, id, have) == 0 &&
-		!memcmp(have, want, onereg_size(id));
+	       !memcmp(have, want, onereg_size(id));
 }
 
 int onereg_set(const struct kvm_vcpu *vcpu, const struct onereg_list *l, bool (*skip)(uint64_t id))

@@ -4,10 +4,10 @@
 
 #include "vmm/base/num.h"
 
-#define RAM_MIN     (16 * MIB)
-#define WINDOW_MIN  GIB         /* of 64-bit PCI addresses that are always left above RAM */
-#define WINDOW_MAX  (512 * GIB)
-#define FDT_BELOW   (512 * MIB) /* from the start of RAM: near the kernel, as old kernels want it */
+#define RAM_MIN	   (16 * MIB)
+#define WINDOW_MIN GIB /* of 64-bit PCI addresses that are always left above RAM */
+#define WINDOW_MAX (512 * GIB)
+#define FDT_BELOW  (512 * MIB) /* from the start of RAM: near the kernel, as old kernels want it */
 
 static int check_cpus(const struct vm_shape *s, struct err *e)
 {
@@ -59,8 +59,9 @@ int plan_fdt_ram(const struct vm_shape *shape, uint64_t ram_base, struct plan *r
 	int r;
 
 	if (shape->machine_version < 1 || shape->machine_version > MACHINE_VERSION)
-		return err_set(e, ERR_USAGE, -EINVAL, "--machine version=%u: from 1 to %d are allowed",
-			shape->machine_version, MACHINE_VERSION);
+		return err_set(e, ERR_USAGE, -EINVAL,
+			"--machine version=%u: from 1 to %d are allowed", shape->machine_version,
+			MACHINE_VERSION);
 	r = check_cpus(shape, e);
 	if (r < 0)
 		return r;

@@ -10,12 +10,12 @@
 #define ISA_WORDS 4 /* room for 256 extension numbers, as KVM counts them */
 
 struct arch_facts {
-	uint64_t isa[ISA_WORDS];        /* bit n: the guest has extension number n */
-	uint32_t timebase;              /* Hz */
-	uint32_t cbom_block, cboz_block;/* bytes, 0 = unknown */
-	uint32_t satp_mode;             /* 8, 9, 10: Sv39, Sv48, Sv57; 0 = unknown */
+	uint64_t isa[ISA_WORDS];	 /* bit n: the guest has extension number n */
+	uint32_t timebase;		 /* Hz */
+	uint32_t cbom_block, cboz_block; /* bytes, 0 = unknown */
+	uint32_t satp_mode;		 /* 8, 9, 10: Sv39, Sv48, Sv57; 0 = unknown */
 	bool aia;
-	uint32_t imsic_ids;             /* interrupt identities, 63, 127, … */
+	uint32_t imsic_ids; /* interrupt identities, 63, 127, … */
 };
 
 static inline bool isa_has(const struct arch_facts *f, unsigned n)

@@ -6,8 +6,8 @@
  *   0x2800_0000 IMSIC, a page a hart                       0x3000_0000 ECAM, room for 256 buses
  *   0x4000_0000 PCI 32-bit window, 1 GiB                   0x8000_0000 RAM
  *
- * then, from the next GiB and at least 4 GiB, the 64-bit PCI window. Pins are source numbers; source
- * 0 does not exist on either controller. */
+ * then, from the next GiB and at least 4 GiB, the 64-bit PCI window. Pins are source numbers;
+ * source 0 does not exist on either controller. */
 #include "arch/arch.h"
 
 #include "arch/common/plan_fdt.h"
@@ -27,11 +27,11 @@
 #define MEM32_SIZE 0x40000000u
 #define RAM_BASE   0x80000000u
 
-#define IRQ_UART   1
-#define IRQ_RTC    2
-#define IRQ_INTX   4
-#define IRQ_VMMIO  16
-#define IRQ_COUNT  64
+#define IRQ_UART  1
+#define IRQ_RTC	  2
+#define IRQ_INTX  4
+#define IRQ_VMMIO 16
+#define IRQ_COUNT 64
 
 const char *arch_name(void)
 {
@@ -40,13 +40,23 @@ const char *arch_name(void)
 
 static void place_devices(struct plan *p)
 {
-	p->dev[p->ndev++] = (struct plan_dev){.kind = DEV_UART, .model = "ns16550",
-		.base = UART_BASE, .size = 8, .irq = IRQ_UART, .has_irq = true, .level = true};
-	p->dev[p->ndev++] = (struct plan_dev){.kind = DEV_RTC, .model = "goldfish",
-		.base = RTC_BASE, .size = 0x1000, .irq = IRQ_RTC, .has_irq = true, .level = true};
+	p->dev[p->ndev++] = (struct plan_dev){.kind = DEV_UART,
+		.model = "ns16550",
+		.base = UART_BASE,
+		.size = 8,
+		.irq = IRQ_UART,
+		.has_irq = true,
+		.level = true};
+	p->dev[p->ndev++] = (struct plan_dev){.kind = DEV_RTC,
+		.model = "goldfish",
+		.base = RTC_BASE,
+		.size = 0x1000,
+		.irq = IRQ_RTC,
+		.has_irq = true,
+		.level = true};
 	if (p->shape.test_exit)
-		p->dev[p->ndev++] = (struct plan_dev){.kind = DEV_TEST_EXIT, .model = "test-exit",
-			.base = TEST_BASE, .size = 4};
+		p->dev[p->ndev++] = (struct plan_dev){
+			.kind = DEV_TEST_EXIT, .model = "test-exit", .base = TEST_BASE, .size = 4};
 }
 
 static void place_irqchip(struct plan *p)
