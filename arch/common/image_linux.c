@@ -108,7 +108,7 @@ static int load_kernel(struct guest_mem *m, const struct plan *p, struct image_f
 	const char *chip, struct boot *ret, struct err *e)
 {
 	struct head h = {.len = 0};
-	struct linux_image img;
+	struct linux_image img = {0};
 	uint64_t end;
 	ssize_t n = image_read(f, h.b, sizeof(h.b), e);
 	int r;
