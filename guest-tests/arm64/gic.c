@@ -24,7 +24,7 @@ static struct {
 /* Type (0 SPI, 1 PPI), number, trigger (1 and 2 edge, 4 and 8 level). */
 struct irq chip_decode_irq(const uint8_t *spec, unsigned cells)
 {
-	struct irq irq = { .present = cells >= 3 };
+	struct irq irq = {.present = cells >= 3};
 
 	if (cells < 3)
 		return irq;
@@ -110,11 +110,10 @@ int irq_attach(const struct irq *irq, irq_handler *fn, void *arg)
 	irq_detach(irq);
 	gic_set_handler(n, fn, arg);
 	mmio_write32(gicd + GICD_IGROUPR + n / 32 * 4,
-		     mmio_read32(gicd + GICD_IGROUPR + n / 32 * 4) | BIT(n % 32));
+		mmio_read32(gicd + GICD_IGROUPR + n / 32 * 4) | BIT(n % 32));
 	mmio_write8(gicd + GICD_IPRIORITYR + n, 0x80);
 	config = mmio_read32(gicd + GICD_ICFGR + n / 16 * 4) & ~(3u << n % 16 * 2);
-	mmio_write32(gicd + GICD_ICFGR + n / 16 * 4,
-		     config | (irq->level ? 0 : 2u << n % 16 * 2));
+	mmio_write32(gicd + GICD_ICFGR + n / 16 * 4, config | (irq->level ? 0 : 2u << n % 16 * 2));
 	mmio_write64(gicd + GICD_IROUTER + n * 8, machine.cpu_hwid[0]);
 	mmio_write32(gicd + GICD_ICPENDR + n / 32 * 4, BIT(n % 32));
 	mmio_write32(gicd + GICD_ISENABLER + n / 32 * 4, BIT(n % 32));

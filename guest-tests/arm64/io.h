@@ -8,16 +8,16 @@
 
 #include "types.h"
 
-#define MMIO(bits, type, suffix, reg)                                                             \
-	static inline type mmio_read##bits(uint64_t a)                                            \
-	{                                                                                         \
-		type v;                                                                           \
-		__asm__ volatile("ldr" suffix " %" reg "0, [%1]" : "=r"(v) : "r"(a) : "memory");  \
-		return v;                                                                         \
-	}                                                                                         \
-	static inline void mmio_write##bits(uint64_t a, type v)                                   \
-	{                                                                                         \
-		__asm__ volatile("str" suffix " %" reg "0, [%1]" ::"r"(v), "r"(a) : "memory");    \
+#define MMIO(bits, type, suffix, reg)                                                              \
+	static inline type mmio_read##bits(uint64_t a)                                             \
+	{                                                                                          \
+		type v;                                                                            \
+		__asm__ volatile("ldr" suffix " %" reg "0, [%1]" : "=r"(v) : "r"(a) : "memory");   \
+		return v;                                                                          \
+	}                                                                                          \
+	static inline void mmio_write##bits(uint64_t a, type v)                                    \
+	{                                                                                          \
+		__asm__ volatile("str" suffix " %" reg "0, [%1]" ::"r"(v), "r"(a) : "memory");     \
 	}
 MMIO(8, uint8_t, "b", "w")
 MMIO(16, uint16_t, "h", "w")
@@ -61,11 +61,11 @@ static inline void fill_bytes(void *p, int c, size_t n)
 	}
 }
 
-#define sysreg_read(name)                                           \
-	({                                                          \
-		uint64_t sysreg_v;                                  \
-		__asm__ volatile("mrs %0, " name : "=r"(sysreg_v)); \
-		sysreg_v;                                           \
+#define sysreg_read(name)                                                                          \
+	({                                                                                         \
+		uint64_t sysreg_v;                                                                 \
+		__asm__ volatile("mrs %0, " name : "=r"(sysreg_v));                                \
+		sysreg_v;                                                                          \
 	})
 #define sysreg_write(name, v) __asm__ volatile("msr " name ", %0" ::"r"((uint64_t)(v)) : "memory")
 

@@ -64,10 +64,11 @@ static void give_tables(void)
 static void init_lpis(uint64_t r)
 {
 	lpi_config = mem_alloc(1u << LPI_ID_BITS, 4096);
-	mmio_write64(r + GICR_PROPBASER, phys(lpi_config) | 7ull << 7 | 1ull << 10 | (LPI_ID_BITS - 1));
+	mmio_write64(
+		r + GICR_PROPBASER, phys(lpi_config) | 7ull << 7 | 1ull << 10 | (LPI_ID_BITS - 1));
 	/* all zero: the GIC need not read it (PTZ, bit 62) */
 	mmio_write64(r + GICR_PENDBASER,
-		     phys(mem_alloc(65536, 65536)) | 7ull << 7 | 1ull << 10 | 1ull << 62);
+		phys(mem_alloc(65536, 65536)) | 7ull << 7 | 1ull << 10 | 1ull << 62);
 	mb();
 	mmio_write32(r + GICR_CTLR, mmio_read32(r + GICR_CTLR) | 1);
 }

@@ -51,13 +51,13 @@ uint64_t psci(uint32_t function, uint64_t a, uint64_t b, uint64_t c)
 	if (psci_smc)
 		__asm__ volatile("smc #0"
 				 : "+r"(x0), "+r"(x1), "+r"(x2), "+r"(x3)::"x4", "x5", "x6", "x7",
-				   "x8", "x9", "x10", "x11", "x12", "x13", "x14", "x15", "x16",
-				   "x17", "memory");
+				 "x8", "x9", "x10", "x11", "x12", "x13", "x14", "x15", "x16", "x17",
+				 "memory");
 	else
 		__asm__ volatile("hvc #0"
 				 : "+r"(x0), "+r"(x1), "+r"(x2), "+r"(x3)::"x4", "x5", "x6", "x7",
-				   "x8", "x9", "x10", "x11", "x12", "x13", "x14", "x15", "x16",
-				   "x17", "memory");
+				 "x8", "x9", "x10", "x11", "x12", "x13", "x14", "x15", "x16", "x17",
+				 "memory");
 	return x0;
 }
 
@@ -78,7 +78,8 @@ void chip_probe(void)
 	CHECK(node != FDT_NONE, "no arm,armv8-timer in the device tree");
 	cells = fdt_cell(fdt_interrupt_parent(node), "#interrupt-cells", 0, 3);
 	p = fdt_prop(node, "interrupts", NULL);
-	timer_irq = chip_decode_irq(p + 2 * cells * 4, cells); /* the third is the virtual timer's */
+	timer_irq =
+		chip_decode_irq(p + 2 * cells * 4, cells); /* the third is the virtual timer's */
 }
 
 uint64_t clock_ticks(void)
@@ -156,15 +157,21 @@ struct cpu_local *cpu_local(void)
 	return (struct cpu_local *)((sp - 1) & ~(uint64_t)(STACK_SIZE - 1));
 }
 
-void irq_poll(void)
+void irq_allow(void)
 {
-	__asm__ volatile("msr daifclr, #2; isb; msr daifset, #2" ::: "memory");
+	__asm__ volatile("msr daifclr, #2; isb" ::: "memory");
+}
+
+void irq_forbid(void)
+{
+	__asm__ volatile("msr daifset, #2" ::: "memory");
 }
 
 void cpu_wait(void)
 {
 	__asm__ volatile("dsb sy; wfi" ::: "memory"); /* wakes for a masked interrupt too */
-	irq_poll();
+	irq_allow();
+	irq_forbid();
 }
 
 void cpu_relax(void)

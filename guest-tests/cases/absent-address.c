@@ -22,7 +22,7 @@ static void try_address(uint64_t at)
 	r64 = mmio_read64(a);
 	note("0x%lx: 0x%x 0x%x 0x%x 0x%lx\n", at, r8, r16, r32, r64);
 	CHECK(r8 == 0xff && r16 == 0xffff && r32 == ~0u && r64 == ~0ull, "0x%lx is not all ones",
-	      at);
+		at);
 }
 
 static void run(void)
@@ -41,4 +41,4 @@ static void run(void)
 	}
 }
 
-const struct guest_case this_case = { "absent-address", run, .no_irqs = true };
+const struct guest_case this_case = {"absent-address", run, .no_irqs = true};

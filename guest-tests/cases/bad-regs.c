@@ -13,7 +13,7 @@ static uint32_t random_state = 0x2545f491;
 
 static uint32_t garbage(void)
 {
-	static const uint32_t favourites[] = { 0, 1, 0xffff, 0x8000, 0xffffffff, 0x7fffffff, 3 };
+	static const uint32_t favourites[] = {0, 1, 0xffff, 0x8000, 0xffffffff, 0x7fffffff, 3};
 
 	random_state ^= random_state << 13;
 	random_state ^= random_state >> 17;
@@ -81,14 +81,14 @@ static void features_not_offered(const struct vdev *dev)
 	vdev_set_status(&d, STATUS_ACK | STATUS_DRIVER | STATUS_FEATURES_OK);
 	/* §3.1.1: the device must not accept a subset that it does not support */
 	CHECK(!(vdev_status(&d) & STATUS_FEATURES_OK), "%s accepts features it does not offer",
-	      dev->name);
+		dev->name);
 	mmio_write32(select, ~0u);
 	mmio_write32(value, ~0u);
 }
 
 static void impossible_queues(const struct vdev *dev)
 {
-	static const unsigned sizes[] = { 0, 3, 0x8000, 0xffff, 7 };
+	static const unsigned sizes[] = {0, 3, 0x8000, 0xffff, 7};
 	struct vdev d = *dev;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++) {
@@ -142,4 +142,4 @@ static void run(void)
 		case_skip("no virtio device");
 }
 
-const struct guest_case this_case = { "bad-regs", run, .no_irqs = true };
+const struct guest_case this_case = {"bad-regs", run, .no_irqs = true};

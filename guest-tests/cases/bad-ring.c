@@ -15,7 +15,7 @@ static struct vq_desc *table; /* for the indirect faults */
 
 static void set(struct vq_desc *d, uint64_t address, uint32_t length, uint16_t flags, uint16_t next)
 {
-	*d = (struct vq_desc){ address, length, flags, next };
+	*d = (struct vq_desc){address, length, flags, next};
 }
 
 static void self_loop(struct vq *q)
@@ -28,7 +28,7 @@ static void long_loop(struct vq *q)
 {
 	for (unsigned i = 0; i < q->size; i++)
 		set(&q->desc[i], phys(buffer), 16, DESC_NEXT | DESC_WRITE,
-		    (uint16_t)((i + 1) % q->size));
+			(uint16_t)((i + 1) % q->size));
 	vq_offer(q, 0);
 }
 
@@ -148,28 +148,29 @@ static void indirect_nowhere(struct vq *q)
 static const struct fault {
 	const char *name;
 	void (*make)(struct vq *);
-	bool must_ask; /* nothing sensible can be done with it: NEEDS_RESET is the answer (§2.1.1) */
+	bool must_ask; /* nothing sensible can be done with it: NEEDS_RESET is the answer (§2.1.1)
+			*/
 } faults[] = {
-	{ "a descriptor that follows itself", self_loop, true },
-	{ "a loop through the whole table", long_loop, true },
-	{ "next outside the table", next_outside, true },
-	{ "a head outside the table", head_outside, true },
-	{ "addresses without memory", no_memory, true },
-	{ "an address that wraps", address_wraps, true },
-	{ "a length past the end of memory", length_huge, true },
-	{ "a writable length past the end of memory", length_huge_writable, true },
-	{ "a length of zero", length_zero, false },
-	{ "only readable buffers", all_read_only, false },
-	{ "only writable buffers", all_writable, false },
-	{ "readable after writable", read_after_write, false },
-	{ "an index far ahead", index_jumps, true },
-	{ "an index that goes back", index_back, true },
-	{ "a loop in an indirect table", indirect_loop, true },
-	{ "indirect in indirect", indirect_nested, true },
-	{ "an indirect table of 17 bytes", indirect_odd, true },
-	{ "an indirect table of no bytes", indirect_empty, false },
-	{ "an indirect table of 4 GiB", indirect_huge, true },
-	{ "an indirect table without memory", indirect_nowhere, true },
+	{"a descriptor that follows itself", self_loop, true},
+	{"a loop through the whole table", long_loop, true},
+	{"next outside the table", next_outside, true},
+	{"a head outside the table", head_outside, true},
+	{"addresses without memory", no_memory, true},
+	{"an address that wraps", address_wraps, true},
+	{"a length past the end of memory", length_huge, true},
+	{"a writable length past the end of memory", length_huge_writable, true},
+	{"a length of zero", length_zero, false},
+	{"only readable buffers", all_read_only, false},
+	{"only writable buffers", all_writable, false},
+	{"readable after writable", read_after_write, false},
+	{"an index far ahead", index_jumps, true},
+	{"an index that goes back", index_back, true},
+	{"a loop in an indirect table", indirect_loop, true},
+	{"indirect in indirect", indirect_nested, true},
+	{"an indirect table of 17 bytes", indirect_odd, true},
+	{"an indirect table of no bytes", indirect_empty, false},
+	{"an indirect table of 4 GiB", indirect_huge, true},
+	{"an indirect table without memory", indirect_nowhere, true},
 };
 
 /* True if the device asked for a reset; false if it gave the chain back or stood still. */
@@ -179,13 +180,13 @@ static bool provoke(const struct vdev *dev, const struct fault *f)
 	bool asked;
 
 	CHECK(!drv_open(&d, dev, F_INDIRECT, 8), "%s does not start before '%s'", dev->name,
-	      f->name);
+		f->name);
 	f->make(&d.q);
 	mb();
 	vdev_notify(&d.dev, d.q.index);
 	WAIT_POLL((vdev_status(&d.dev) & STATUS_NEEDS_RESET) ||
 			  READ_ONCE(d.q.used->idx) != d.q.last_used,
-		  f->must_ask ? 200 : 20);
+		f->must_ask ? 200 : 20);
 	asked = vdev_status(&d.dev) & STATUS_NEEDS_RESET;
 	CHECK(!vdev_reset(&d.dev), "%s cannot be reset after '%s'", dev->name, f->name);
 	return asked;
@@ -217,14 +218,14 @@ static void test(const struct vdev *dev)
 		if (!a && faults[i].must_ask)
 			note("%s: no reset asked for after %s\n", dev->name, faults[i].name);
 		CHECK(!drv_open(&d, dev, F_INDIRECT, 8) && !drv_ping(&d),
-		      "%s does not work after %s and a reset", dev->name, faults[i].name);
+			"%s does not work after %s and a reset", dev->name, faults[i].name);
 	}
 	rings_nowhere(dev);
 	CHECK(!drv_open(&d, dev, 0, 8) && !drv_ping(&d), "%s does not work after rings nowhere",
-	      dev->name);
+		dev->name);
 	vdev_reset(&d.dev);
 	note("%s: %u of %lu faults made it ask for a reset\n", dev->name, asked,
-	     ARRAY_SIZE(faults));
+		ARRAY_SIZE(faults));
 	CHECK(asked, "%s never asks for a reset", dev->name);
 }
 
@@ -244,4 +245,4 @@ static void run(void)
 		case_skip("no virtio device");
 }
 
-const struct guest_case this_case = { "bad-ring", run, .no_irqs = true };
+const struct guest_case this_case = {"bad-ring", run, .no_irqs = true};

@@ -81,4 +81,4 @@ static void run(void)
 		test_edge(machine.uart.irq);
 }
 
-const struct guest_case this_case = { "irq-line", run, false };
+const struct guest_case this_case = {"irq-line", run, false};

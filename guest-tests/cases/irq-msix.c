@@ -17,8 +17,8 @@ static void test(const struct vdev *dev)
 	vdev_driver_ok(&d.dev);
 	for (unsigned i = 1; i <= 3; i++) {
 		CHECK(!drv_ping(&d), "%s does not answer", dev->name);
-		CHECK(WAIT_IRQ(READ_ONCE(a.count) == i, 2000), "%s: %u interrupts after %u requests",
-		      dev->name, a.count, i);
+		CHECK(WAIT_IRQ(READ_ONCE(a.count) == i, 2000),
+			"%s: %u interrupts after %u requests", dev->name, a.count, i);
 	}
 
 	msix_mask(dev->fn, 0, true);
@@ -55,4 +55,4 @@ static void run(void)
 		case_skip("no virtio-pci device with MSI-X");
 }
 
-const struct guest_case this_case = { "irq-msix", run, false };
+const struct guest_case this_case = {"irq-msix", run, false};

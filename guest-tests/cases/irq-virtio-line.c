@@ -17,8 +17,8 @@ static void test(const struct vdev *dev)
 	vdev_driver_ok(&d.dev);
 	for (unsigned i = 1; i <= 3; i++) {
 		CHECK(!drv_ping(&d), "%s does not answer", dev->name);
-		CHECK(WAIT_IRQ(READ_ONCE(a.count) == i, 2000), "%s: %u interrupts after %u requests",
-		      dev->name, a.count, i);
+		CHECK(WAIT_IRQ(READ_ONCE(a.count) == i, 2000),
+			"%s: %u interrupts after %u requests", dev->name, a.count, i);
 	}
 	CHECK(a.isr == 1, "%s: interrupt status 0x%x, not 1", dev->name, a.isr);
 	CHECK(!WAIT_IRQ(READ_ONCE(a.count) != 3, 3), "%s: the line stays up", dev->name);
@@ -42,4 +42,4 @@ static void run(void)
 		case_skip("no virtio device with a known interrupt line");
 }
 
-const struct guest_case this_case = { "irq-virtio-line", run, false };
+const struct guest_case this_case = {"irq-virtio-line", run, false};

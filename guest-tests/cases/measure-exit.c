@@ -71,4 +71,4 @@ static void run(void)
 	measure("exit-absent", mmio);
 }
 
-const struct guest_case this_case = { "measure-exit", run, .no_irqs = true };
+const struct guest_case this_case = {"measure-exit", run, .no_irqs = true};

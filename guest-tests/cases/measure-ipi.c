@@ -46,4 +46,4 @@ static void run(void)
 	WRITE_ONCE(leave, true);
 }
 
-const struct guest_case this_case = { "measure-ipi", run, false };
+const struct guest_case this_case = {"measure-ipi", run, false};

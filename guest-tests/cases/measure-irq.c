@@ -63,8 +63,8 @@ static void measure_virtio(const char *name, const struct vdev *v, bool message)
 	if (!v)
 		return;
 	CHECK(!drv_prepare(&d, v, 0, 8), "%s does not start", v->name);
-	CHECK(!(message ? alarm_by_message(&a, &d) : alarm_by_line(&a, &d)),
-	      "%s cannot interrupt", v->name);
+	CHECK(!(message ? alarm_by_message(&a, &d) : alarm_by_line(&a, &d)), "%s cannot interrupt",
+		v->name);
 	vdev_driver_ok(&d.dev);
 	for (unsigned i = 0; i < ROUNDS; i++) {
 		unsigned before = a.count;
@@ -91,4 +91,4 @@ static void run(void)
 	measure_virtio("irq-virtio-line", pick(n, false), false);
 }
 
-const struct guest_case this_case = { "measure-irq", run, false };
+const struct guest_case this_case = {"measure-irq", run, false};

@@ -25,17 +25,13 @@ static void measure(const char *name, bool sleep)
 	uint64_t step = ns_to_ticks(500000);
 
 	for (unsigned i = 0; i < ROUNDS; i++) {
-		uint64_t when = clock_ticks() + step, end = deadline_ms(2000);
+		uint64_t when = clock_ticks() + step;
 
 		fired_at = 0;
 		timer_at(when);
-		while (!READ_ONCE(fired_at)) {
-			CHECK(!deadline_passed(end), "the timer did not fire");
-			if (sleep)
-				cpu_wait();
-			else
-				irq_poll();
-		}
+		while (sleep && !READ_ONCE(fired_at))
+			cpu_wait();
+		CHECK(WAIT_IRQ(READ_ONCE(fired_at), 2000), "the timer did not fire");
 		samples[i] = fired_at > when ? fired_at - when : 0;
 	}
 	metric_median(name, samples, ROUNDS);
@@ -48,4 +44,4 @@ static void run(void)
 	measure("timer-busy", false);
 }
 
-const struct guest_case this_case = { "measure-timer", run, false };
+const struct guest_case this_case = {"measure-timer", run, false};

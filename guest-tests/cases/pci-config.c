@@ -7,7 +7,7 @@
 #include "case.h"
 #include "driver.h"
 
-static const uint32_t values[] = { 0, 0xffffffff, 0xaaaaaaaa, 0x80000001, 0x0000ffff };
+static const uint32_t values[] = {0, 0xffffffff, 0xaaaaaaaa, 0x80000001, 0x0000ffff};
 
 static void scribble(uint32_t bdf, unsigned from, unsigned to)
 {
@@ -23,7 +23,7 @@ static void scribble(uint32_t bdf, unsigned from, unsigned to)
 
 static void move_bars(const struct pci_fn *f)
 {
-	static const uint32_t places[] = { 0, 0xfffff000, 0x00001000, 0xfee00000 };
+	static const uint32_t places[] = {0, 0xfffff000, 0x00001000, 0xfee00000};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(places); i++) {
 		for (unsigned b = 0; b < 6; b++)
@@ -53,10 +53,10 @@ static void test(const struct vdev *dev)
 	pci_write(f->bdf, PCI_COMMAND, 2, CMD_MEMORY | CMD_MASTER);
 
 	CHECK(pci_read(f->bdf, 0, 4) == saved[0], "%s: identity is 0x%x", dev->name,
-	      pci_read(f->bdf, 0, 4));
+		pci_read(f->bdf, 0, 4));
 	for (unsigned i = 2; i < 16; i++)
 		CHECK(pci_read(f->bdf, 4 * i, 4) == saved[i], "%s: register 0x%x is 0x%x, was 0x%x",
-		      dev->name, 4 * i, pci_read(f->bdf, 4 * i, 4), saved[i]);
+			dev->name, 4 * i, pci_read(f->bdf, 4 * i, 4), saved[i]);
 	CHECK(!drv_open(&d, dev, 0, 8) && !drv_ping(&d), "%s does not work any more", dev->name);
 	vdev_reset(&d.dev);
 	note("%s survived\n", dev->name);
@@ -77,4 +77,4 @@ static void run(void)
 		case_skip("no virtio-pci device");
 }
 
-const struct guest_case this_case = { "pci-config", run, .no_irqs = true };
+const struct guest_case this_case = {"pci-config", run, .no_irqs = true};

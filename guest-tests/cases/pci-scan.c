@@ -15,11 +15,12 @@ static void check_bars(const struct pci_fn *f)
 		if (!b->size || b->io)
 			continue;
 		note("%x BAR %u: 0x%lx, 0x%lx bytes\n", f->bdf, i, b->address, b->size);
-		CHECK(!(b->size & (b->size - 1)), "BAR %u of %x has size 0x%lx", i, f->bdf, b->size);
-		CHECK((back & ~15u) ==
-			      (uint32_t)(b->address - machine.win32.cpu + machine.win32.pci) ||
-			      b->address >> 32,
-		      "BAR %u of %x reads 0x%x", i, f->bdf, back);
+		CHECK(!(b->size & (b->size - 1)), "BAR %u of %x has size 0x%lx", i, f->bdf,
+			b->size);
+		CHECK((back & ~15u) == (uint32_t)(b->address - machine.win32.cpu +
+						  machine.win32.pci) ||
+				b->address >> 32,
+			"BAR %u of %x reads 0x%x", i, f->bdf, back);
 	}
 }
 
@@ -41,8 +42,8 @@ static void run(void)
 	if (!machine.pci_present)
 		case_skip("the tables name no ECAM");
 	note("ECAM 0x%lx, segment %u, buses %u to %u, windows 0x%lx+0x%lx and 0x%lx+0x%lx\n",
-	     machine.ecam, machine.pci_segment, machine.bus_start, machine.bus_end,
-	     machine.win32.cpu, machine.win32.size, machine.win64.cpu, machine.win64.size);
+		machine.ecam, machine.pci_segment, machine.bus_start, machine.bus_end,
+		machine.win32.cpu, machine.win32.size, machine.win64.cpu, machine.win64.size);
 	CHECK(n, "no function on the root bus");
 	for (unsigned i = 0; i < n; i++) {
 		note("%x: %x:%x class %x\n", f[i].bdf, f[i].vendor, f[i].device, f[i].class_);
@@ -62,8 +63,8 @@ static void run(void)
 		empty++;
 		pci_write(bdf, PCI_COMMAND, 2, 0x7);
 		CHECK(pci_read(bdf, 0, 2) == 0xffff && pci_read(bdf, 0x3c, 1) == 0xff,
-		      "%x is absent but not all ones", bdf);
+			"%x is absent but not all ones", bdf);
 	}
 }
 
-const struct guest_case this_case = { "pci-scan", run, .no_irqs = true };
+const struct guest_case this_case = {"pci-scan", run, .no_irqs = true};

@@ -9,4 +9,4 @@ static void run(void)
 	case_fail("still running after the power-off");
 }
 
-const struct guest_case this_case = { "power-off", run, .no_irqs = true };
+const struct guest_case this_case = {"power-off", run, .no_irqs = true};

@@ -38,4 +38,4 @@ static void run(void)
 	case_fail("still running after the reset");
 }
 
-const struct guest_case this_case = { "reset", run, .no_irqs = true };
+const struct guest_case this_case = {"reset", run, .no_irqs = true};

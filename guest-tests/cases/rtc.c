@@ -25,4 +25,4 @@ static void run(void)
 		CHECK(!deadline_passed(end), "the clock stands still");
 }
 
-const struct guest_case this_case = { "rtc", run, .no_irqs = true };
+const struct guest_case this_case = {"rtc", run, .no_irqs = true};

@@ -7,7 +7,7 @@ static void run(void)
 {
 	CHECK(machine.uart.kind != UART_NONE, "the tables name no serial port");
 	note("chip %s, %u CPUs, RAM 0x%lx..0x%lx, clock %lu Hz\n", chip_name, machine.cpu_count,
-	     machine.ram_base, machine.ram_base + machine.ram_size, clock_hz());
+		machine.ram_base, machine.ram_base + machine.ram_size, clock_hz());
 	note("command line: %s\n", machine.cmdline);
 	for (unsigned v = 0; v < 256; v += 0x33)
 		CHECK(uart_scratch_works(&machine.uart, (uint8_t)v), "scratch lost 0x%x", v);
@@ -15,4 +15,4 @@ static void run(void)
 		CHECK(uart_loopback_works(&machine.uart, (uint8_t)v), "loop-back lost 0x%x", v);
 }
 
-const struct guest_case this_case = { "serial", run, .no_irqs = true };
+const struct guest_case this_case = {"serial", run, .no_irqs = true};

@@ -30,7 +30,7 @@ static void run(void)
 		case_skip("one CPU");
 	for (unsigned i = 1; i < machine.cpu_count; i++)
 		CHECK(!cpu_start(i, sleep_until_told, NULL), "CPU %u (id 0x%lx) did not start", i,
-		      machine.cpu_hwid[i]);
+			machine.cpu_hwid[i]);
 	for (unsigned i = 1; i < machine.cpu_count; i++) {
 		for (unsigned round = 1; round <= 3; round++) {
 			unsigned before = got[0];
@@ -38,11 +38,11 @@ static void run(void)
 			ipi_send(i);
 			CHECK(WAIT_IRQ(READ_ONCE(got[i]) == round, 5000), "CPU %u took no IPI", i);
 			CHECK(WAIT_IRQ(READ_ONCE(got[0]) == before + 1, 5000),
-			      "CPU %u sent no IPI back", i);
+				"CPU %u sent no IPI back", i);
 		}
 	}
 	WRITE_ONCE(leave, true);
 	note("%u CPUs\n", machine.cpu_count);
 }
 
-const struct guest_case this_case = { "smp", run, false };
+const struct guest_case this_case = {"smp", run, false};

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Stays until it is killed: for tests of what ends a VM from outside. Not a case of the manifest. */
+/* Stays until it is killed: for tests of what ends a VM from outside. Not a case of the manifest.
+ */
 #include "case.h"
 
 static void run(void)
@@ -9,4 +10,4 @@ static void run(void)
 		__asm__ volatile("" ::: "memory");
 }
 
-const struct guest_case this_case = { "spin", run, .no_irqs = true };
+const struct guest_case this_case = {"spin", run, .no_irqs = true};

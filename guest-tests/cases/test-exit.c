@@ -9,4 +9,4 @@ static void run(void)
 	case_skip("no test-exit device");
 }
 
-const struct guest_case this_case = { "test-exit", run, .no_irqs = true };
+const struct guest_case this_case = {"test-exit", run, .no_irqs = true};

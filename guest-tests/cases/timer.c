@@ -42,4 +42,4 @@ static void run(void)
 	CHECK(!WAIT_IRQ(READ_ONCE(fired), 40), "a stopped timer fired");
 }
 
-const struct guest_case this_case = { "timer", run, false };
+const struct guest_case this_case = {"timer", run, false};

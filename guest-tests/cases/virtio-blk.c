@@ -26,15 +26,15 @@ static void read_write(struct drv *d)
 
 static void past_the_end(struct drv *d, uint64_t capacity)
 {
-	static const uint64_t far[] = { 0, 1ull << 40, 1ull << 55, UINT64_MAX - 1 };
+	static const uint64_t far[] = {0, 1ull << 40, 1ull << 55, UINT64_MAX - 1};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(far); i++)
 		CHECK(blk_request(d, BLK_IN, MAX(capacity, far[i]), in, SECTOR) == BLK_S_IOERR,
-		      "a read at sector 0x%lx of 0x%lx gave no IOERR", far[i], capacity);
+			"a read at sector 0x%lx of 0x%lx gave no IOERR", far[i], capacity);
 	CHECK(blk_request(d, BLK_IN, capacity - 1, in, 2 * SECTOR) == BLK_S_IOERR,
-	      "a read across the end gave no IOERR");
+		"a read across the end gave no IOERR");
 	CHECK(blk_request(d, BLK_OUT, capacity, out, SECTOR) != BLK_S_OK,
-	      "a write past the end succeeded");
+		"a write past the end succeeded");
 }
 
 static void discard(struct drv *d, uint32_t type, const char *name)
@@ -42,7 +42,7 @@ static void discard(struct drv *d, uint32_t type, const char *name)
 	struct {
 		uint64_t sector;
 		uint32_t count, flags;
-	} range = { 8, 4, 0 };
+	} range = {8, 4, 0};
 	uint8_t zero = 0;
 
 	CHECK(blk_request(d, type, 0, &range, sizeof(range)) == BLK_S_OK, "%s failed", name);
@@ -55,11 +55,11 @@ static void discard(struct drv *d, uint32_t type, const char *name)
 	}
 	range.sector = ~0ull - 2;
 	CHECK(blk_request(d, type, 0, &range, sizeof(range)) != BLK_S_OK,
-	      "%s past the end succeeded", name);
+		"%s past the end succeeded", name);
 	range.sector = 8;
 	range.flags = 0xfffe; /* reserved, §5.2.6.2 */
 	CHECK(blk_request(d, type, 0, &range, sizeof(range)) != BLK_S_OK,
-	      "%s with unknown flags succeeded", name);
+		"%s with unknown flags succeeded", name);
 }
 
 static void test(const struct vdev *dev)
@@ -69,21 +69,21 @@ static void test(const struct vdev *dev)
 	const char *reason = "";
 
 	CHECK(!drv_open(&d, dev, BLK_F_FLUSH | BLK_F_DISCARD | BLK_F_WRITE_ZEROES | BLK_F_BLK_SIZE,
-			16),
-	      "%s does not start", dev->name);
+		      16),
+		"%s does not start", dev->name);
 	capacity = vdev_config64(&d.dev, 0);
 	memset(in, 0, 20);
 	CHECK(blk_request(&d, BLK_GET_ID, 0, in, 20) == BLK_S_OK, "%s: no serial", dev->name);
 	in[20] = 0;
 	note("%s: %lu sectors, serial '%s', features 0x%lx\n", dev->name, capacity, (char *)in,
-	     d.dev.features);
+		d.dev.features);
 	CHECK(blk_request(&d, BLK_IN, 0, in, SECTOR) == BLK_S_OK, "%s: no read", dev->name);
 	CHECK(blk_request(&d, 0x4321, 0, in, SECTOR) == BLK_S_UNSUPP, "unknown request accepted");
 	past_the_end(&d, capacity);
 	if (blk_check_writable(&d, &reason)) {
 		note("%s: %s, nothing written\n", dev->name, reason);
 		CHECK(blk_request(&d, BLK_OUT, 0, in, SECTOR) != BLK_S_OK || capacity < 64,
-		      "a write to a read-only disk succeeded");
+			"a write to a read-only disk succeeded");
 		return;
 	}
 	read_write(&d);
@@ -104,4 +104,4 @@ static void run(void)
 		test(&v[i]);
 }
 
-const struct guest_case this_case = { "virtio-blk", run, .no_irqs = true };
+const struct guest_case this_case = {"virtio-blk", run, .no_irqs = true};

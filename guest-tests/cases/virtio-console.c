@@ -7,8 +7,8 @@ static void test(const struct vdev *dev)
 {
 	static char text[64] = "virtio-console says hello\r\n";
 	static char typed[64];
-	struct vq_buf out = { text, (uint32_t)strlen(text), false };
-	struct vq_buf in = { typed, sizeof(typed), true };
+	struct vq_buf out = {text, (uint32_t)strlen(text), false};
+	struct vq_buf in = {typed, sizeof(typed), true};
 	struct vq rx;
 	struct drv d;
 	uint32_t length;
@@ -36,4 +36,4 @@ static void run(void)
 		test(&v[i]);
 }
 
-const struct guest_case this_case = { "virtio-console", run, .no_irqs = true };
+const struct guest_case this_case = {"virtio-console", run, .no_irqs = true};

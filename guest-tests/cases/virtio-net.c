@@ -26,7 +26,7 @@ static void parse_address(const char *s, uint8_t *ret)
 
 static void make_request(const uint8_t *mac)
 {
-	static const uint8_t fixed[8] = { 0, 1, 8, 0, 6, 4, 0, 1 }; /* RFC 826, a request */
+	static const uint8_t fixed[8] = {0, 1, 8, 0, 6, 4, 0, 1}; /* RFC 826, a request */
 	const char *peer = word_value(machine.cmdline, "net.peer", 0);
 	const char *own = word_value(machine.cmdline, "net.ip", 0);
 
@@ -71,10 +71,10 @@ static bool take_reply(struct vq *rx, const struct vq_buf *in)
 
 static void test(const struct vdev *dev)
 {
-	struct vq_buf in = { received, sizeof(received), true };
-	struct vq_buf out = { &frame, sizeof(frame), false };
+	struct vq_buf in = {received, sizeof(received), true};
+	struct vq_buf out = {&frame, sizeof(frame), false};
 	const char *need = word_value(machine.cmdline, "net.rx", 0);
-	uint8_t mac[6] = { 2, 0, 0, 0, 0, 1 };
+	uint8_t mac[6] = {2, 0, 0, 0, 0, 1};
 	bool replied = false;
 	struct drv d;
 	struct vq rx;
@@ -93,7 +93,7 @@ static void test(const struct vdev *dev)
 		replied = take_reply(&rx, &in);
 	}
 	note("%s: MAC %02x:%02x:%02x:%02x:%02x:%02x, %s\n", dev->name, mac[0], mac[1], mac[2],
-	     mac[3], mac[4], mac[5], replied ? "the peer replied" : "no peer replied");
+		mac[3], mac[4], mac[5], replied ? "the peer replied" : "no peer replied");
 	CHECK(replied || !need || !word_is(need, "required"), "no ARP reply");
 }
 
@@ -108,4 +108,4 @@ static void run(void)
 		test(&v[i]);
 }
 
-const struct guest_case this_case = { "virtio-net", run, .no_irqs = true };
+const struct guest_case this_case = {"virtio-net", run, .no_irqs = true};

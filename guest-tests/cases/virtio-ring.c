@@ -55,8 +55,8 @@ static void event_index(const struct vdev *dev)
 	CHECK(interrupts(&d), "%s: no interrupt at used_event", dev->name);
 	CHECK(!interrupts(&d), "%s: interrupt after used_event", dev->name);
 	CHECK(WAIT_POLL(*vq_avail_event(&d.q) == d.q.next_avail, 1000),
-	      "%s: avail_event is %u with %u requests done", dev->name, *vq_avail_event(&d.q),
-	      d.q.next_avail);
+		"%s: avail_event is %u with %u requests done", dev->name, *vq_avail_event(&d.q),
+		d.q.next_avail);
 	vdev_reset(&d.dev);
 }
 
@@ -81,4 +81,4 @@ static void run(void)
 	note("%u devices\n", tested);
 }
 
-const struct guest_case this_case = { "virtio-ring", run, .no_irqs = true };
+const struct guest_case this_case = {"virtio-ring", run, .no_irqs = true};

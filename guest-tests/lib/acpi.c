@@ -49,8 +49,8 @@ static void read_madt(const uint8_t *t, uint32_t length)
 			uint32_t gsi = (uint32_t)get(e + 4, 4);
 			uint16_t flags = (uint16_t)get(e + 8, 2);
 
-			acpi.isa[e[3]] = (struct irq){ true, gsi, (flags & 0xc) == 0xc,
-						       (flags & 3) == 3 };
+			acpi.isa[e[3]] =
+				(struct irq){true, gsi, (flags & 0xc) == 0xc, (flags & 3) == 3};
 		}
 	}
 }
@@ -96,7 +96,7 @@ static void find_windows(const uint8_t *t, uint32_t length)
 		struct pci_window *w = min >> 32 ? &machine.win64 : &machine.win32;
 
 		if (max > min && size == max - min + 1 && size > w->size)
-			*w = (struct pci_window){ min + offset, min, size };
+			*w = (struct pci_window){min + offset, min, size};
 	}
 }
 
@@ -149,7 +149,7 @@ static void read_table(uint64_t address)
 void acpi_read(uint64_t rsdp)
 {
 	for (unsigned i = 0; i < 16; i++)
-		acpi.isa[i] = (struct irq){ true, i, false, false };
+		acpi.isa[i] = (struct irq){true, i, false, false};
 	acpi.ioapic[0].address = 0xfec00000; /* where every PC has it, if no MADT says more */
 	if (!rsdp) {
 		acpi.ioapic_count = 1;
@@ -162,7 +162,8 @@ void acpi_read(uint64_t rsdp)
 
 	if (memcmp(r, "RSD PTR ", 8))
 		return;
-	const struct sdt *root = map_phys(extended ? get(r + 24, 8) : get(r + 16, 4), sizeof(*root));
+	const struct sdt *root =
+		map_phys(extended ? get(r + 24, 8) : get(r + 16, 4), sizeof(*root));
 	for (uint32_t at = 36; at + width <= root->length; at += width)
 		read_table(get((const uint8_t *)root + at, width));
 }

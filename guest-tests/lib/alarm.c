@@ -22,16 +22,16 @@ int alarm_by_message(struct alarm *a, struct drv *drv)
 {
 	struct msi_msg m;
 
-	*a = (struct alarm){ .dev = &drv->dev };
+	*a = (struct alarm){.dev = &drv->dev};
 	if (!drv->dev.pci || !msi_available() || !msix_size(drv->dev.fn) ||
-	    msi_attach(drv->dev.fn->bdf, on_interrupt, a, &m))
+		msi_attach(drv->dev.fn->bdf, on_interrupt, a, &m))
 		return -1;
 	return vdev_use_msix(&drv->dev, drv->q.index, &m);
 }
 
 int alarm_by_line(struct alarm *a, struct drv *drv)
 {
-	*a = (struct alarm){ .dev = &drv->dev, .line = true };
+	*a = (struct alarm){.dev = &drv->dev, .line = true};
 	if (drv->dev.pci && msix_size(drv->dev.fn))
 		msix_enable(drv->dev.fn, false);
 	return irq_attach(&drv->dev.irq, on_interrupt, a);

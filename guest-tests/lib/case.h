@@ -32,10 +32,10 @@ _Noreturn void case_pass(void);
 _Noreturn void case_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 _Noreturn void case_skip(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-#define CHECK(cond, ...)                        \
-	do {                                    \
-		if (!(cond))                    \
-			case_fail(__VA_ARGS__); \
+#define CHECK(cond, ...)                                                                           \
+	do {                                                                                       \
+		if (!(cond))                                                                       \
+			case_fail(__VA_ARGS__);                                                    \
 	} while (0)
 
 /* A line of detail. */

@@ -3,8 +3,10 @@
  * What a chip's start-up code gives to the cases. Each of x86_64/, arm64/ and riscv64/ implements
  * all of it; nothing above this header knows which chip it runs on.
  *
- * Cases run with interrupts disabled. They let them in only inside irq_poll() and cpu_wait(), so
- * a handler never runs at a place that does not expect it.
+ * Cases run with interrupts disabled. They let them in only inside cpu_wait() and between
+ * irq_allow() and irq_forbid(), so a handler never runs at a place that does not expect it. A KVM
+ * that emulates kernel-mode code looks for interrupts only now and then: wait with them allowed,
+ * not by opening short gaps.
  */
 #ifndef GUEST_CHIP_H
 #define GUEST_CHIP_H
@@ -45,8 +47,9 @@ static inline unsigned cpu_self(void)
 int cpu_start(unsigned i, void (*fn)(void *arg), void *arg);
 /* Enables interrupts, sleeps until one came, disables them. One that is pending is not lost. */
 void cpu_wait(void);
-/* Lets pending interrupts in, without sleeping. */
-void irq_poll(void);
+/* Let interrupts in, and keep them out again. */
+void irq_allow(void);
+void irq_forbid(void);
 /* Hint in a spin loop. */
 void cpu_relax(void);
 

@@ -40,14 +40,14 @@ int drv_open(struct drv *drv, const struct vdev *d, uint64_t features, unsigned 
 static void blk_add(struct drv *drv, uint32_t type, uint64_t sector, void *p, uint32_t n)
 {
 	bool to_guest = type == BLK_IN || type == BLK_GET_ID;
-	struct vq_buf b[3] = { { &blk_header, 16, false }, { p, n, to_guest } };
+	struct vq_buf b[3] = {{&blk_header, 16, false}, {p, n, to_guest}};
 	unsigned count = n ? 2 : 1;
 
 	blk_header.type = type;
 	blk_header.reserved = 0;
 	blk_header.sector = sector;
 	blk_status = 0xee;
-	b[count++] = (struct vq_buf){ &blk_status, 1, true };
+	b[count++] = (struct vq_buf){&blk_status, 1, true};
 	vq_add(&drv->q, b, count);
 }
 
@@ -77,23 +77,22 @@ void drv_ping_add(struct drv *drv)
 {
 	/* to the broadcast address, from a locally administered one, of an experimental type */
 	static const uint8_t frame[NET_HEADER + 14] = {
-		[NET_HEADER] = 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1, 0x88, 0xb5
-	};
+		[NET_HEADER] = 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1, 0x88, 0xb5};
 
 	switch (drv->dev.type) {
 	case VIRTIO_BLK:
 		blk_add(drv, BLK_GET_ID, 0, data, 20);
 		break;
 	case VIRTIO_RNG:
-		vq_add(&drv->q, (struct vq_buf[]){ { data, 8, true } }, 1);
+		vq_add(&drv->q, (struct vq_buf[]){{data, 8, true}}, 1);
 		break;
 	case VIRTIO_CONSOLE:
 		data[0] = '.';
-		vq_add(&drv->q, (struct vq_buf[]){ { data, 1, false } }, 1);
+		vq_add(&drv->q, (struct vq_buf[]){{data, 1, false}}, 1);
 		break;
 	default:
 		memcpy(data, frame, sizeof(frame));
-		vq_add(&drv->q, (struct vq_buf[]){ { data, NET_HEADER + 60, false } }, 1);
+		vq_add(&drv->q, (struct vq_buf[]){{data, NET_HEADER + 60, false}}, 1);
 	}
 }
 

@@ -213,9 +213,8 @@ uint32_t fdt_path(const char *path)
 		while (path[n] && path[n] != '/' && path[n] != ':')
 			n++;
 		node = fdt_first_child(node);
-		while (node != FDT_NONE &&
-		       (strncmp(fdt_name(node), path, n) ||
-			(fdt_name(node)[n] && fdt_name(node)[n] != '@')))
+		while (node != FDT_NONE && (strncmp(fdt_name(node), path, n) ||
+						   (fdt_name(node)[n] && fdt_name(node)[n] != '@')))
 			node = fdt_next_sibling(node);
 		path += n;
 	}

@@ -9,7 +9,7 @@
 #include "chip.h"
 #include "types.h"
 
-#define MAX_CPUS 512
+#define MAX_CPUS      512
 #define MAX_MMIO_DEVS 40
 
 enum uart_kind { UART_NONE, UART_NS16550, UART_PL011 };
@@ -17,9 +17,9 @@ enum rtc_kind { RTC_NONE, RTC_CMOS, RTC_PL031, RTC_GOLDFISH };
 
 struct uart {
 	enum uart_kind kind;
-	bool port;	 /* `base` is an I/O port */
-	uint8_t shift;	 /* register n is at base + (n << shift) */
-	uint8_t width;	 /* bytes of one access */
+	bool port;     /* `base` is an I/O port */
+	uint8_t shift; /* register n is at base + (n << shift) */
+	uint8_t width; /* bytes of one access */
 	uint64_t base;
 	struct irq irq;
 };

@@ -20,7 +20,7 @@ static struct irq first_interrupt(uint32_t node)
 	const uint8_t *p = fdt_prop(node, "interrupts", &len);
 
 	if (!p || controller == FDT_NONE)
-		return (struct irq){ 0 };
+		return (struct irq){0};
 	return chip_decode_irq(p, MIN(fdt_cell(controller, "#interrupt-cells", 0, 1), len / 4));
 }
 
@@ -94,7 +94,8 @@ static void read_cpus(uint64_t boot_hwid)
 	}
 }
 
-/* Each entry: PCI address (3 cells), CPU address, size; the first cell's bits 25:24 are the space. */
+/* Each entry: PCI address (3 cells), CPU address, size; the first cell's bits 25:24 are the space.
+ */
 static void read_pci_ranges(uint32_t node)
 {
 	uint32_t len, ac = fdt_cell(fdt_parent(node), "#address-cells", 0, 2);
@@ -103,9 +104,9 @@ static void read_pci_ranges(uint32_t node)
 
 	for (uint32_t i = 0; p && i + step <= len; i += step) {
 		uint32_t space = (uint32_t)fdt_number(p + i, 1) >> 24 & 3;
-		struct pci_window w = { .pci = fdt_number(p + i + 4, 2),
-					.cpu = fdt_number(p + i + 12, ac),
-					.size = fdt_number(p + i + 12 + ac * 4, 2) };
+		struct pci_window w = {.pci = fdt_number(p + i + 4, 2),
+			.cpu = fdt_number(p + i + 12, ac),
+			.size = fdt_number(p + i + 12 + ac * 4, 2)};
 		struct pci_window *to = w.pci >> 32 ? &machine.win64 : &machine.win32;
 
 		if ((space == 2 || space == 3) && w.size > to->size)
@@ -144,11 +145,11 @@ struct irq machine_intx(uint32_t bdf, unsigned pin)
 		uint32_t pin_mask = (uint32_t)fdt_number(intx.mask + 12, 1);
 
 		if ((bdf << 8 & address_mask) == (fdt_number(e, 1) & address_mask) &&
-		    (pin & pin_mask) == fdt_number(e + 12, 1))
-			return chip_decode_irq(e + (5 + intx.controller_address_cells) * 4,
-					       intx.controller_cells);
+			(pin & pin_mask) == fdt_number(e + 12, 1))
+			return chip_decode_irq(
+				e + (5 + intx.controller_address_cells) * 4, intx.controller_cells);
 	}
-	return (struct irq){ 0 };
+	return (struct irq){0};
 }
 
 static void read_mmio_devices(void)
@@ -156,7 +157,7 @@ static void read_mmio_devices(void)
 	uint32_t n = FDT_NONE;
 
 	while ((n = fdt_compatible(n, "virtio,mmio")) != FDT_NONE &&
-	       machine.mmio_count < MAX_MMIO_DEVS) {
+		machine.mmio_count < MAX_MMIO_DEVS) {
 		struct mmio_dev *d = &machine.mmio[machine.mmio_count];
 
 		if (!fdt_reg(n, 0, &d->base, &d->size))

@@ -123,7 +123,7 @@ void vsay(const char *fmt, va_list ap)
 		case 'u':
 		case 'x':
 			put_number(longs ? va_arg(ap, uint64_t) : va_arg(ap, unsigned),
-				   *fmt == 'u' ? 10 : 16, width, pad, false);
+				*fmt == 'u' ? 10 : 16, width, pad, false);
 			break;
 		default:
 			console_putc(*fmt);

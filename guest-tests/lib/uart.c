@@ -80,7 +80,8 @@ void uart_tx_irq(const struct uart *u, bool on)
 	} else if (u->kind == UART_PL011) {
 		mmio_write32(u->base + PL_IMSC, on ? PL_INT_TX : 0);
 		if (on)
-			mmio_write32(u->base + PL_DR, '\n'); /* it is a transition that interrupts */
+			mmio_write32(
+				u->base + PL_DR, '\n'); /* it is a transition that interrupts */
 		else
 			mmio_write32(u->base + PL_ICR, PL_INT_TX);
 	}

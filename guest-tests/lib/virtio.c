@@ -44,8 +44,8 @@ enum { /* §4.2.2 */
 
 const char *vdev_type_name(uint32_t type)
 {
-	static const char names[][16] = { "virtio-?", "virtio-net", "virtio-blk", "virtio-console",
-					  "virtio-rng" };
+	static const char names[][16] = {
+		"virtio-?", "virtio-net", "virtio-blk", "virtio-console", "virtio-rng"};
 
 	return names[type < ARRAY_SIZE(names) ? type : 0];
 }
@@ -72,7 +72,7 @@ static bool open_pci(struct vdev *d, const struct pci_fn *f)
 
 	if (f->vendor != 0x1af4 || f->device < 0x1000 || f->device > 0x107f)
 		return false;
-	*d = (struct vdev){ .pci = true, .fn = f };
+	*d = (struct vdev){.pci = true, .fn = f};
 	d->type = f->device >= 0x1040 ? f->device - 0x1040u : pci_read(f->bdf, 0x2e, 2);
 	while ((cap = pci_capability(f, cap, CAP_VENDOR))) {
 		unsigned type = pci_read(f->bdf, cap + 3, 1), bar = pci_read(f->bdf, cap + 4, 1);
@@ -98,7 +98,7 @@ static bool open_mmio(struct vdev *d, const struct mmio_dev *m)
 {
 	if (mmio_read32(m->base) != MMIO_MAGIC || mmio_read32(m->base + MM_VERSION) != 2)
 		return false;
-	*d = (struct vdev){ .base = m->base, .config = m->base + MM_CONFIG, .irq = m->irq };
+	*d = (struct vdev){.base = m->base, .config = m->base + MM_CONFIG, .irq = m->irq};
 	d->type = mmio_read32(m->base + MM_ID);
 	set_name(d, m->base);
 	return d->type;
@@ -126,8 +126,8 @@ unsigned vdev_find(uint32_t type, struct vdev *ret)
 
 uint8_t vdev_status(const struct vdev *d)
 {
-	return d->pci ? mmio_read8(d->common + PC_STATUS) :
-			(uint8_t)mmio_read32(d->base + MM_STATUS);
+	return d->pci ? mmio_read8(d->common + PC_STATUS)
+		      : (uint8_t)mmio_read32(d->base + MM_STATUS);
 }
 
 void vdev_set_status(const struct vdev *d, uint8_t v)
@@ -213,7 +213,7 @@ static void write64(uint64_t at, uint64_t v)
 }
 
 void vdev_queue_enable(const struct vdev *d, unsigned queue, unsigned size, uint64_t desc,
-		       uint64_t avail, uint64_t used)
+	uint64_t avail, uint64_t used)
 {
 	select_queue(d, queue);
 	if (d->pci) {
@@ -235,9 +235,9 @@ void vdev_notify(const struct vdev *d, unsigned queue)
 {
 	if (d->pci) {
 		select_queue(d, queue);
-		mmio_write16(d->notify + mmio_read16(d->common + PC_Q_NOTIFY_OFF) *
-						 d->notify_multiplier,
-			     (uint16_t)queue);
+		mmio_write16(
+			d->notify + mmio_read16(d->common + PC_Q_NOTIFY_OFF) * d->notify_multiplier,
+			(uint16_t)queue);
 	} else {
 		mmio_write32(d->base + MM_NOTIFY, queue);
 	}

@@ -49,7 +49,7 @@ int vdev_negotiate(struct vdev *, uint64_t wanted);
 void vdev_driver_ok(const struct vdev *);
 unsigned vdev_queue_max(const struct vdev *, unsigned queue);
 void vdev_queue_enable(const struct vdev *, unsigned queue, unsigned size, uint64_t desc,
-		       uint64_t avail, uint64_t used);
+	uint64_t avail, uint64_t used);
 void vdev_notify(const struct vdev *, unsigned queue);
 uint32_t vdev_config(const struct vdev *, unsigned offset, unsigned size);
 uint64_t vdev_config64(const struct vdev *, unsigned offset);
@@ -59,7 +59,13 @@ uint32_t vdev_isr(const struct vdev *);
 int vdev_use_msix(const struct vdev *, unsigned queue, const struct msi_msg *);
 
 /* --- split rings, §2.7 --- */
-enum { DESC_NEXT = 1, DESC_WRITE = 2, DESC_INDIRECT = 4, AVAIL_NO_INTERRUPT = 1, USED_NO_NOTIFY = 1 };
+enum {
+	DESC_NEXT = 1,
+	DESC_WRITE = 2,
+	DESC_INDIRECT = 4,
+	AVAIL_NO_INTERRUPT = 1,
+	USED_NO_NOTIFY = 1
+};
 
 struct vq_desc {
 	uint64_t address;

@@ -11,7 +11,7 @@ int vq_open(struct vq *q, struct vdev *d, unsigned i, unsigned size)
 
 	if (!max)
 		return -1;
-	*q = (struct vq){ .dev = d, .index = i, .size = MIN(size, max) };
+	*q = (struct vq){.dev = d, .index = i, .size = MIN(size, max)};
 	q->event_idx = d->features & F_EVENT_IDX;
 	q->desc = mem_alloc(q->size * sizeof(struct vq_desc), 16);
 	q->avail = mem_alloc(6 + 2 * q->size, 2);
@@ -54,8 +54,8 @@ uint16_t vq_add(struct vq *q, const struct vq_buf *b, unsigned n)
 		d->flags = (uint16_t)((i + 1 < n ? DESC_NEXT : 0) | (b[i].write ? DESC_WRITE : 0));
 	}
 	if (q->table)
-		q->desc[head] = (struct vq_desc){ phys(q->table), n * sizeof(struct vq_desc),
-						  DESC_INDIRECT, 0 };
+		q->desc[head] = (struct vq_desc){
+			phys(q->table), n * sizeof(struct vq_desc), DESC_INDIRECT, 0};
 	q->next_desc = (uint16_t)(q->next_desc + (q->table ? 1 : n));
 	vq_offer(q, head);
 	return head;

@@ -9,23 +9,25 @@
  * Lets interrupts in until the expression is true or `ms` passed; its value is the expression's,
  * which is not evaluated again once it was true.
  */
-#define WAIT_IRQ(expr, ms)                                                     \
-	({                                                                     \
-		uint64_t wait_end = deadline_ms(ms);                           \
-		bool wait_true;                                                \
-		while (!(wait_true = (expr)) && !deadline_passed(wait_end))    \
-			irq_poll();                                            \
-		wait_true;                                                      \
+#define WAIT_IRQ(expr, ms)                                                                         \
+	({                                                                                         \
+		uint64_t wait_end = deadline_ms(ms);                                               \
+		bool wait_true;                                                                    \
+		irq_allow();                                                                       \
+		while (!(wait_true = (expr)) && !deadline_passed(wait_end))                        \
+			cpu_relax();                                                               \
+		irq_forbid();                                                                      \
+		wait_true;                                                                         \
 	})
 
 /* The same with interrupts kept out. */
-#define WAIT_POLL(expr, ms)                                                    \
-	({                                                                     \
-		uint64_t wait_end = deadline_ms(ms);                           \
-		bool wait_true;                                                \
-		while (!(wait_true = (expr)) && !deadline_passed(wait_end))    \
-			cpu_relax();                                           \
-		wait_true;                                                      \
+#define WAIT_POLL(expr, ms)                                                                        \
+	({                                                                                         \
+		uint64_t wait_end = deadline_ms(ms);                                               \
+		bool wait_true;                                                                    \
+		while (!(wait_true = (expr)) && !deadline_passed(wait_end))                        \
+			cpu_relax();                                                               \
+		wait_true;                                                                         \
 	})
 
 #endif

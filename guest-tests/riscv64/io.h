@@ -5,17 +5,16 @@
 
 #include "types.h"
 
-#define MMIO(bits, type, load, store)                                                             \
-	static inline type mmio_read##bits(uint64_t a)                                            \
-	{                                                                                         \
-		type v;                                                                           \
-		__asm__ volatile(load " %0, 0(%1)\n\tfence i, ir" : "=r"(v) : "r"(a) : "memory"); \
-		return v;                                                                         \
-	}                                                                                         \
-	static inline void mmio_write##bits(uint64_t a, type v)                                   \
-	{                                                                                         \
-		__asm__ volatile("fence w, o\n\t" store " %0, 0(%1)" ::"r"(v), "r"(a)             \
-				 : "memory");                                                     \
+#define MMIO(bits, type, load, store)                                                              \
+	static inline type mmio_read##bits(uint64_t a)                                             \
+	{                                                                                          \
+		type v;                                                                            \
+		__asm__ volatile(load " %0, 0(%1)\n\tfence i, ir" : "=r"(v) : "r"(a) : "memory");  \
+		return v;                                                                          \
+	}                                                                                          \
+	static inline void mmio_write##bits(uint64_t a, type v)                                    \
+	{                                                                                          \
+		__asm__ volatile("fence w, o\n\t" store " %0, 0(%1)" ::"r"(v), "r"(a) : "memory"); \
 	}
 MMIO(8, uint8_t, "lbu", "sb")
 MMIO(16, uint16_t, "lhu", "sh")
@@ -59,11 +58,11 @@ static inline void fill_bytes(void *p, int c, size_t n)
 	}
 }
 
-#define csr_read(name)                                          \
-	({                                                      \
-		uint64_t csr_v;                                 \
-		__asm__ volatile("csrr %0, " name : "=r"(csr_v)); \
-		csr_v;                                          \
+#define csr_read(name)                                                                             \
+	({                                                                                         \
+		uint64_t csr_v;                                                                    \
+		__asm__ volatile("csrr %0, " name : "=r"(csr_v));                                  \
+		csr_v;                                                                             \
 	})
 #define csr_write(name, v) __asm__ volatile("csrw " name ", %0" ::"r"((uint64_t)(v)) : "memory")
 #define csr_set(name, v)   __asm__ volatile("csrs " name ", %0" ::"r"((uint64_t)(v)) : "memory")

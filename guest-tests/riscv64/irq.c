@@ -26,7 +26,7 @@ static struct handler {
 
 struct irq chip_decode_irq(const uint8_t *spec, unsigned cells)
 {
-	struct irq irq = { .present = cells >= 1, .level = true };
+	struct irq irq = {.present = cells >= 1, .level = true};
 
 	if (cells >= 1)
 		irq.num = (uint32_t)fdt_number(spec, 1);
@@ -49,7 +49,7 @@ int hart_context(uint32_t controller, uint64_t hart)
 		uint64_t id, size;
 
 		if (irq == 9 && fdt_reg(fdt_parent(fdt_by_phandle(intc)), 0, &id, &size) &&
-		    id == hart)
+			id == hart)
 			return (int)(i / 2);
 	}
 	return -1;
@@ -128,7 +128,7 @@ static int eid_alloc(irq_handler *fn, void *arg, uint32_t level_source)
 {
 	if (eid_count > eid_limit)
 		return -1;
-	handlers[eid_count] = (struct handler){ fn, arg, level_source };
+	handlers[eid_count] = (struct handler){fn, arg, level_source};
 	imsic_enable(eid_count);
 	return (int)eid_count++;
 }
@@ -154,7 +154,7 @@ static int attach_plic(const struct irq *irq, irq_handler *fn, void *arg)
 {
 	uint64_t enable = plic + 0x2000 + plic_context * 0x80 + irq->num / 32 * 4;
 
-	handlers[irq->num] = (struct handler){ fn, arg, 0 };
+	handlers[irq->num] = (struct handler){fn, arg, 0};
 	mmio_write32(plic + irq->num * 4, 1); /* priority */
 	mmio_write32(enable, mmio_read32(enable) | BIT(irq->num % 32));
 	return 0;

@@ -27,7 +27,7 @@ struct sbi_ret sbi(uint64_t extension, uint64_t function, uint64_t a, uint64_t b
 	register uint64_t a7 __asm__("a7") = extension;
 
 	__asm__ volatile("ecall" : "+r"(a0), "+r"(a1) : "r"(a2), "r"(a6), "r"(a7) : "memory");
-	return (struct sbi_ret){ (int64_t)a0, (int64_t)a1 };
+	return (struct sbi_ret){(int64_t)a0, (int64_t)a1};
 }
 
 /* The extension is listed in riscv,isa-extensions, or as _NAME in riscv,isa. */
@@ -43,7 +43,7 @@ static bool hart_has(uint32_t cpu, const char *name)
 	list = (const char *)fdt_prop(cpu, "riscv,isa", NULL);
 	for (; list && *list; list++)
 		if (*list == '_' && !strncmp(list + 1, name, n) &&
-		    (list[n + 1] == '_' || !list[n + 1]))
+			(list[n + 1] == '_' || !list[n + 1]))
 			return true;
 	return false;
 }
@@ -129,8 +129,8 @@ void riscv_trap(uint64_t cause, uint64_t epc, uint64_t value)
 		irq_external();
 		break;
 	default:
-		case_fail("trap 0x%lx at 0x%lx, value 0x%lx, cpu %u", cause, epc, value,
-			  cpu_self());
+		case_fail(
+			"trap 0x%lx at 0x%lx, value 0x%lx, cpu %u", cause, epc, value, cpu_self());
 	}
 }
 
@@ -172,15 +172,21 @@ struct cpu_local *cpu_local(void)
 	return (struct cpu_local *)((sp - 1) & ~(uint64_t)(STACK_SIZE - 1));
 }
 
-void irq_poll(void)
+void irq_allow(void)
 {
-	__asm__ volatile("csrsi sstatus, 2; nop; csrci sstatus, 2" ::: "memory");
+	__asm__ volatile("csrsi sstatus, 2; nop" ::: "memory");
+}
+
+void irq_forbid(void)
+{
+	__asm__ volatile("csrci sstatus, 2" ::: "memory");
 }
 
 void cpu_wait(void)
 {
 	__asm__ volatile("wfi" ::: "memory"); /* wakes for an interrupt that sstatus masks, too */
-	irq_poll();
+	irq_allow();
+	irq_forbid();
 }
 
 void cpu_relax(void)

@@ -8,17 +8,17 @@
 
 #include "types.h"
 
-#define MMIO_READ(bits, type, insn)                                                               \
-	static inline type mmio_read##bits(uint64_t a)                                            \
-	{                                                                                         \
-		type v;                                                                           \
-		__asm__ volatile(insn " %1, %0" : "=r"(v) : "m"(*(volatile type *)a) : "memory"); \
-		return v;                                                                         \
+#define MMIO_READ(bits, type, insn)                                                                \
+	static inline type mmio_read##bits(uint64_t a)                                             \
+	{                                                                                          \
+		type v;                                                                            \
+		__asm__ volatile(insn " %1, %0" : "=r"(v) : "m"(*(volatile type *)a) : "memory");  \
+		return v;                                                                          \
 	}
-#define MMIO_WRITE(bits, type, insn)                                                              \
-	static inline void mmio_write##bits(uint64_t a, type v)                                   \
-	{                                                                                         \
-		__asm__ volatile(insn " %1, %0" : "=m"(*(volatile type *)a) : "r"(v) : "memory"); \
+#define MMIO_WRITE(bits, type, insn)                                                               \
+	static inline void mmio_write##bits(uint64_t a, type v)                                    \
+	{                                                                                          \
+		__asm__ volatile(insn " %1, %0" : "=m"(*(volatile type *)a) : "r"(v) : "memory");  \
 	}
 MMIO_READ(8, uint8_t, "movb")
 MMIO_READ(16, uint16_t, "movw")
@@ -129,9 +129,7 @@ static inline struct cpuid cpuid(uint32_t leaf)
 {
 	struct cpuid r;
 
-	__asm__ volatile("cpuid"
-			 : "=a"(r.a), "=b"(r.b), "=c"(r.c), "=d"(r.d)
-			 : "a"(leaf), "c"(0));
+	__asm__ volatile("cpuid" : "=a"(r.a), "=b"(r.b), "=c"(r.c), "=d"(r.d) : "a"(leaf), "c"(0));
 	return r;
 }
 

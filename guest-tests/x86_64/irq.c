@@ -188,7 +188,7 @@ int irq_attach(const struct irq *irq, irq_handler *fn, void *arg)
 	ioapic_write(at, 0x10 + 2 * pin, LVT_MASKED);
 	ioapic_write(at, 0x11 + 2 * pin, (uint32_t)machine.cpu_hwid[0] << 24);
 	ioapic_write(at, 0x10 + 2 * pin,
-		     (uint32_t)v | (irq->level ? BIT(15) : 0) | (irq->active_low ? BIT(13) : 0));
+		(uint32_t)v | (irq->level ? BIT(15) : 0) | (irq->active_low ? BIT(13) : 0));
 	return 0;
 }
 

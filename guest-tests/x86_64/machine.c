@@ -48,7 +48,7 @@ static void read_mmio_devices(void)
 	const char *w;
 
 	while (machine.mmio_count < MAX_MMIO_DEVS &&
-	       (w = word_value(machine.cmdline, "virtio_mmio.device", machine.mmio_count))) {
+		(w = word_value(machine.cmdline, "virtio_mmio.device", machine.mmio_count))) {
 		struct mmio_dev *d = &machine.mmio[machine.mmio_count++];
 		uint32_t gsi;
 
@@ -57,7 +57,7 @@ static void read_mmio_devices(void)
 		d->base = parse_number(&w);
 		w++; /* : */
 		gsi = (uint32_t)parse_number(&w);
-		d->irq = gsi < 16 ? acpi.isa[gsi] : (struct irq){ true, gsi, true, false };
+		d->irq = gsi < 16 ? acpi.isa[gsi] : (struct irq){true, gsi, true, false};
 	}
 }
 
@@ -81,7 +81,7 @@ void chip_probe(void)
 {
 	const struct start_info *si = (const void *)pvh_info;
 
-	machine.uart = (struct uart){ .kind = UART_NS16550, .port = true, .base = 0x3f8, .width = 1 };
+	machine.uart = (struct uart){.kind = UART_NS16550, .port = true, .base = 0x3f8, .width = 1};
 	uart_init(&machine.uart);
 	x86_idt_init();
 	CHECK(si->magic == 0x336ec578, "PVH start info has magic 0x%x", si->magic);
@@ -112,7 +112,7 @@ void console_putc(char c)
 struct irq machine_intx(uint32_t bdf, unsigned pin)
 {
 	(void)bdf, (void)pin;
-	return (struct irq){ 0 };
+	return (struct irq){0};
 }
 
 bool port_read(uint16_t port, unsigned size, uint32_t *ret)

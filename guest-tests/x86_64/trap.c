@@ -38,7 +38,7 @@ void x86_idt_load(void)
 	struct {
 		uint16_t limit;
 		uint64_t base;
-	} __attribute__((packed)) p = { sizeof(idt) - 1, (uint64_t)(uintptr_t)idt };
+	} __attribute__((packed)) p = {sizeof(idt) - 1, (uint64_t)(uintptr_t)idt};
 
 	__asm__ volatile("lidt %0" ::"m"(p));
 }
@@ -75,7 +75,7 @@ void x86_trap(uint64_t v, struct trap_frame *f)
 	if (v < 32) {
 		__asm__ volatile("mov %%cr2, %0" : "=r"(cr2));
 		case_fail("exception %lu error 0x%lx at 0x%lx, cr2 0x%lx, cpu %u", v, f->error,
-			  f->rip, cr2, cpu_self());
+			f->rip, cr2, cpu_self());
 	}
 	if (v == VECTOR_SPURIOUS)
 		return;
@@ -84,9 +84,14 @@ void x86_trap(uint64_t v, struct trap_frame *f)
 	lapic_eoi();
 }
 
-void irq_poll(void)
+void irq_allow(void)
 {
-	__asm__ volatile("sti; nop; nop; cli" ::: "memory");
+	__asm__ volatile("sti" ::: "memory");
+}
+
+void irq_forbid(void)
+{
+	__asm__ volatile("cli" ::: "memory");
 }
 
 void cpu_wait(void)
