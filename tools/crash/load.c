@@ -64,7 +64,7 @@ int crash_load(const char *path, json_t **ret_report, struct err *e)
 	cleanup_free char *text = NULL;
 	json_error_t at;
 	json_t *report;
-	size_t len;
+	size_t len = 0;
 	int r;
 
 	if (!opened && !is_stdin)
