@@ -28,7 +28,7 @@ static size_t line_head(char *buf, size_t cap, enum log_level level, const char 
 	return n < (int)cap ? (size_t)n : cap - 1;
 }
 
-static void line_write(
+__attribute__((format(printf, 4, 0))) static void line_write(
 	struct log *log, enum log_level level, const char *id, const char *fmt, va_list ap)
 {
 	char buf[LINE_MAX_BYTES];
