@@ -15,6 +15,7 @@
 
 /* FADT flags (table 5.10). */
 #define FADT_WBINVD	(1u << 0)
+#define FADT_BUTTONS	(3u << 4) /* no fixed buttons: control methods, or none */
 #define FADT_RESET_REG	(1u << 10)
 #define FADT_HW_REDUCED (1u << 20)
 /* FADT IA-PC boot flags (table 5.11). */
@@ -89,7 +90,7 @@ static void fadt(struct tables *t, const struct machine *machine, uint64_t dsdt)
 {
 	const struct dev_desc *power = acpi_find_dev(machine, DEV_POWER);
 	size_t at = table_open(t, "FACP", 6);
-	uint32_t flags = FADT_WBINVD | FADT_HW_REDUCED;
+	uint32_t flags = FADT_WBINVD | FADT_BUTTONS | FADT_HW_REDUCED;
 	/* i8042 is there to reset, not to be probed: its presence bit stays clear. */
 	uint16_t iapc = IAPC_NO_VGA;
 
