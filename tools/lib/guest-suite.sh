@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+# Inside a chip host, by busybox sh: boots Debian guests with polyvisor and says how each went.
+# $SUITE names the part. /guest has a kernel, an initramfs and a disk (tools/image).
+
+LOG=/tmp/guest.log
+BASE="console=ttyS0 quiet panic=-1"
+ROOT="$BASE root=/dev/vda"
+
+ok() { echo "ok $1"; }
+bad() {
+	echo "not ok $1: $2"
+	[ ! -s $LOG ] || tail -n 12 $LOG | sed 's/^/    | /'
+}
+
+# vm CMDLINE FLAG...: in the foreground, log in $LOG; its status.
+vm() {
+	local cmdline=$1
+	shift
+	timeout 240 polyvisor --kernel /guest/kernel --initramfs /guest/initramfs --memory size=256M \
+		--serial file=$LOG --crash-report /tmp/crash.json --cmdline "$cmdline" "$@" </dev/null
+}
+
+# has NAME PATTERN...: every pattern is in the log.
+has() {
+	local name=$1 p
+	shift
+	for p; do
+		grep -q "$p" $LOG || { bad "$name" "the log lacks '$p'" && return 1; }
+	done
+}
+
+# wait_for PATTERN COUNT SECONDS
+wait_for() {
+	local i=0
+	while [ "$(grep -c "$1" $LOG 2>/dev/null || true)" -lt "$2" ]; do
+		[ $i -lt "$3" ] || return 1
+		sleep 1
+		i=$((i + 1))
+	done
+}
+
+# power NAME CMDLINE PATTERNS -- FLAGS: boots, expects the patterns and status 0.
+power() {
+	local name=$1 cmdline=$2 patterns='' status=0 p
+	shift 2
+	while [ "$1" != -- ]; do
+		patterns="$patterns $1"
+		shift
+	done
+	shift
+	rm -f $LOG
+	vm "$cmdline pv.exit=poweroff" "$@" || status=$?
+	[ $status = 0 ] || { bad "$name" "polyvisor ended with $status" && return; }
+	for p in $patterns; do
+		has "$name" "$p" || return
+	done
+	ok "$name"
+}
+
+suite_boot() {
+	power "boots with 1 vCPU from ext4 over PCI" "$ROOT pv.test=write,verify" \
+		cpus=1 test.write.ok test.verify.ok -- --disk path=/guest/disk.raw
+	power "boots with 4 vCPUs from ext4 over PCI" "$ROOT pv.test=verify,write,verify" \
+		cpus=4 test.verify.ok test.write.ok -- --cpus boot=4 --disk path=/guest/disk.raw
+	power "boots with 4 vCPUs from ext4 over MMIO" "$ROOT pv.test=verify,write,verify" \
+		cpus=4 test.verify.ok test.write.ok -- --cpus boot=4 \
+		--disk path=/guest/disk.raw,transport=mmio --rng src=/dev/urandom,transport=mmio
+	power "boots without a disk" "$BASE" "guest.ready" -- --console null
+}
+
+# A guest that verifies, writes and reboots for ever: the second round must find the first one's data.
+suite_end() {
+	local pid name="reads back after a reboot"
+	rm -f $LOG
+	rm -f /tmp/status
+	(vm "$ROOT pv.test=write pv.exit=poweroff" --disk path=/guest/disk.raw) || bad "$name" "write failed"
+	rm -f $LOG
+	polyvisor --kernel /guest/kernel --initramfs /guest/initramfs --memory size=256M --serial file=$LOG \
+		--cmdline "$ROOT pv.test=verify,write pv.exit=reboot" --disk path=/guest/disk.raw </dev/null &
+	pid=$!
+	if wait_for "test verify ok" 3 200; then ok "$name"; else bad "$name" "no third boot that verifies"; fi
+
+	name="a second instance cannot write the same disk"
+	if polyvisor --kernel /guest/kernel --serial null --disk path=/guest/disk.raw </dev/null 2>/tmp/said; then
+		bad "$name" "it started"
+	elif grep -q -- '--disk' /tmp/said && grep -q lock /tmp/said; then
+		ok "$name"
+	else
+		bad "$name" "$(cat /tmp/said)"
+	fi
+
+	name="killed, and the disk is free again"
+	kill -9 $pid
+	wait $pid 2>/dev/null
+	power "$name" "$ROOT pv.test=verify" guest.ready -- --disk path=/guest/disk.raw
+
+	name="a kernel panic ends in a reboot or stays, and SIGTERM ends it"
+	rm -f $LOG
+	polyvisor --kernel /guest/kernel --initramfs /guest/initramfs --memory size=256M --serial file=$LOG \
+		--cmdline "console=ttyS0 panic=0 pv.exit=panic" --crash-report /tmp/crash.json </dev/null &
+	pid=$!
+	wait_for "Kernel panic" 1 120 || bad "$name" "no panic"
+	kill -TERM $pid
+	wait $pid
+	[ $? = 143 ] && ok "$name" || bad "$name" "status $?"
+
+	name="SIGQUIT on a hung guest writes a crash report"
+	rm -f $LOG /tmp/crash.json
+	polyvisor --kernel /guest/kernel --initramfs /guest/initramfs --memory size=256M --serial file=$LOG \
+		--cmdline "$BASE pv.exit=hang" --crash-report /tmp/crash.json </dev/null 2>/dev/null &
+	pid=$!
+	wait_for "guest ready" 1 120 || bad "$name" "no boot"
+	kill -QUIT $pid
+	wait $pid
+	if [ $? = 3 ] && grep -q '"pc"' /tmp/crash.json && polyvisor-crash /tmp/crash.json >/tmp/rendered; then
+		ok "$name"
+	else
+		bad "$name" "status or report"
+	fi
+}
+
+# peer: answers the guest's line with one of ours.
+peer() {
+	while :; do echo pong | nc -l -p 7777 -w 20 >/tmp/heard 2>/dev/null; done
+}
+
+net() {
+	local name=$1 pid status=0
+	shift
+	rm -f $LOG /tmp/heard
+	vm "$ROOT pv.test=net pv.exit=poweroff" --disk path=/guest/disk.raw "$@" &
+	pid=$!
+	local i=0
+	while [ ! -e /sys/class/net/pvtap0 ] && [ $i -lt 50 ]; do usleep 100000; i=$((i + 1)); done
+	ip addr add 192.168.77.1/24 dev pvtap0
+	ip link set pvtap0 up
+	cat >/tmp/udhcpd.conf <<-END
+		interface pvtap0
+		start 192.168.77.10
+		end 192.168.77.20
+		lease_file /tmp/leases
+		opt router 192.168.77.1
+		opt subnet 255.255.255.0
+	END
+	touch /tmp/leases
+	udhcpd -f /tmp/udhcpd.conf >/dev/null 2>&1 &
+	local dhcp=$!
+	peer &
+	local peer=$!
+	wait $pid || status=$?
+	kill $dhcp $peer 2>/dev/null
+	killall nc 2>/dev/null
+	if [ $status != 0 ]; then
+		bad "$name" "polyvisor ended with $status"
+	elif has "$name" "test net ok"; then
+		if [ -e /sys/class/net/pvtap0 ]; then bad "$name" "left its tap behind"; else ok "$name"; fi
+	fi
+}
+
+suite_net() {
+	net "network over PCI: DHCP and data" --net tap=pvtap0
+	net "network over MMIO: DHCP and data" --net tap=pvtap0,transport=mmio
+}
+
+# Another kind of host: the essentials.
+suite_other() {
+	power "other host: boots with 4 vCPUs from ext4 over PCI" "$ROOT pv.test=write,verify" \
+		cpus=4 test.write.ok test.verify.ok -- --cpus boot=4 --disk path=/guest/disk.raw
+	power "other host: boots from ext4 over MMIO" "$ROOT pv.test=verify" \
+		test.verify.ok -- --disk path=/guest/disk.raw,transport=mmio --rng src=/dev/urandom,transport=mmio
+}
+
+suite_$SUITE
