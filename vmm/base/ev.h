@@ -16,7 +16,6 @@ struct ev_fd {
 	int fd; /* not owned */
 	void (*ready)(struct ev_fd *w, uint32_t events);
 	struct ev_loop *loop; /* set by ev_add, NULL when not watched */
-	bool dead;            /* internal: deleted during this dispatch round */
 };
 
 /* One-shot timer, embedded in its owner. */
