@@ -108,6 +108,7 @@ static void aia(struct fdt_out *o, const struct plan *p, const struct machine *m
 	fdt_put_reg(o, &p->irqchip[1], 1);
 	fdt_put_empty(o, "interrupt-controller");
 	fdt_put_cells(o, "#interrupt-cells", 0);
+	fdt_put_cells(o, "#address-cells", 0);
 	fdt_put_empty(o, "msi-controller");
 	fdt_put_cells(o, "#msi-cells", 0);
 	put_parents(o, machine);
