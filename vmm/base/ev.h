@@ -53,8 +53,8 @@ void ev_post(struct ev_loop *loop, struct ev_msg *m);
 
 /* Runs until ev_quit(); returns 0 or a negative errno. */
 int ev_run(struct ev_loop *loop);
-/* One round: waits at most timeout_ms (-1 forever), handles what is ready. Returns as ev_run. Legal
- * from inside a handler (a nested round), so that an owner can wait for a posted end. */
+/* One round: waits at most timeout_ms (-1 forever), handles what is ready. Returns as ev_run. Not from
+ * inside a handler: an owner that waits for a posted end does so between rounds. */
 int ev_run_once(struct ev_loop *loop, int timeout_ms);
 /* Loop thread (from a handler). */
 void ev_quit(struct ev_loop *loop);
