@@ -127,11 +127,6 @@ void irq_detach(const struct irq *irq)
 		cpu_relax();
 }
 
-bool irq_can_choose_trigger(void)
-{
-	return true;
-}
-
 void ipi_attach(irq_handler *fn, void *arg)
 {
 	gic_set_handler(IPI_INTID, fn, arg);

@@ -6,6 +6,8 @@
 #include "text.h"
 
 struct acpi acpi;
+static const uint8_t *dsdt;
+static uint32_t dsdt_length;
 
 struct sdt {
 	char signature[4];
@@ -100,6 +102,36 @@ static void find_windows(const uint8_t *t, uint32_t length)
 	}
 }
 
+/* An integer of AML (§20.2.3): 0, 1, or a prefix and 1, 2 or 4 bytes. Moves *p behind it. */
+static uint32_t aml_integer(const uint8_t **p)
+{
+	uint8_t op = *(*p)++;
+	unsigned n = op == 0x0a ? 1 : op == 0x0b ? 2 : op == 0x0c ? 4 : 0;
+	uint32_t v = n ? (uint32_t)get(*p, n) : op;
+
+	*p += n;
+	return v;
+}
+
+/* _PRT entries (§6.2.13): Package (4) { slot << 16 | 0xffff, pin, 0, GSI }. */
+struct irq acpi_find_intx(unsigned slot, unsigned pin)
+{
+	const uint8_t *t = dsdt;
+
+	for (uint32_t i = 36; t && i + 24 < dsdt_length; i++) {
+		const uint8_t *p = t + i + 2 + (t[i + 1] >> 6);
+
+		if (t[i] != 0x12 || p[0] != 4)
+			continue;
+		p++;
+		if (aml_integer(&p) != (slot << 16 | 0xffff) || aml_integer(&p) != pin - 1 ||
+			aml_integer(&p) != 0)
+			continue;
+		return (struct irq){true, aml_integer(&p), true, true};
+	}
+	return (struct irq){0};
+}
+
 static void read_dsdt(uint64_t address)
 {
 	const struct sdt *t = map_phys(address, sizeof(*t));
@@ -107,6 +139,8 @@ static void read_dsdt(uint64_t address)
 	if (memcmp(t->signature, "DSDT", 4))
 		return;
 	map_phys(address, t->length);
+	dsdt = (const uint8_t *)t;
+	dsdt_length = t->length;
 	find_s5((const uint8_t *)t, t->length);
 	find_windows((const uint8_t *)t, t->length);
 }
@@ -114,7 +148,7 @@ static void read_dsdt(uint64_t address)
 /* §5.2.9 */
 static void read_fadt(const uint8_t *t, uint32_t length)
 {
-	uint64_t dsdt = get(t + 40, 4);
+	uint64_t at = get(t + 40, 4);
 
 	acpi.flags = (uint32_t)get(t + 112, 4);
 	acpi.hw_reduced = acpi.flags & BIT(20);
@@ -125,11 +159,11 @@ static void read_fadt(const uint8_t *t, uint32_t length)
 		acpi.reset_value = t[128];
 	}
 	if (length >= 148 && get(t + 140, 8))
-		dsdt = get(t + 140, 8);
+		at = get(t + 140, 8);
 	if (length >= 256 && acpi.hw_reduced)
 		memcpy(&acpi.sleep_control, t + 244, sizeof(acpi.sleep_control));
-	if (dsdt)
-		read_dsdt(dsdt);
+	if (at)
+		read_dsdt(at);
 }
 
 static void read_table(uint64_t address)

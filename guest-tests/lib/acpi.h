@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Reads just what the guests need from ACPI 6.4 tables: CPUs and interrupt controllers (MADT),
- * ECAM (MCFG), reset and sleep registers (FADT). It does not interpret AML; two things that only
- * AML tells, the S5 sleep type and the PCI windows, are found by their byte patterns.
+ * ECAM (MCFG), reset and sleep registers (FADT). It does not interpret AML; what only AML
+ * tells, the S5 sleep type, the PCI windows and the wiring of INTx, is found by their byte patterns.
  */
 #ifndef GUEST_ACPI_H
 #define GUEST_ACPI_H
@@ -33,6 +33,9 @@ extern struct acpi acpi;
 
 /* rsdp: physical address, or 0 for no ACPI. Fills `acpi` and the machine's CPUs, ECAM, windows. */
 void acpi_read(uint64_t rsdp);
+
+/* The line of a root bus slot's INTx pin (1..4), if the DSDT has a plain _PRT for it. */
+struct irq acpi_find_intx(unsigned slot, unsigned pin);
 
 void acpi_write_register(const struct acpi_gas *, uint32_t value);
 

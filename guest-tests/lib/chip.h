@@ -67,8 +67,6 @@ struct irq {
 /* Routes a line to the boot CPU and unmasks it; to re-attach changes trigger and handler. */
 int irq_attach(const struct irq *, irq_handler *, void *arg);
 void irq_detach(const struct irq *);
-/* True if the controller lets the guest choose between edge and level for lines. */
-bool irq_can_choose_trigger(void);
 
 struct msi_msg {
 	uint64_t address;

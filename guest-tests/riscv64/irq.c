@@ -181,11 +181,6 @@ void irq_detach(const struct irq *irq)
 	}
 }
 
-bool irq_can_choose_trigger(void)
-{
-	return aplic;
-}
-
 bool msi_available(void)
 {
 	return imsic;

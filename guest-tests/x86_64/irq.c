@@ -201,7 +201,3 @@ void irq_detach(const struct irq *irq)
 		ioapic_write(at, 0x10 + 2 * pin, LVT_MASKED);
 }
 
-bool irq_can_choose_trigger(void)
-{
-	return true;
-}

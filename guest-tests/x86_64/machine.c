@@ -108,11 +108,9 @@ void console_putc(char c)
 	uart_putc(&machine.uart, c);
 }
 
-/* Wiring of INTx is in the DSDT's _PRT, which takes an AML interpreter. */
 struct irq machine_intx(uint32_t bdf, unsigned pin)
 {
-	(void)bdf, (void)pin;
-	return (struct irq){0};
+	return pin ? acpi_find_intx(bdf >> 3 & 31, pin) : (struct irq){0};
 }
 
 bool port_read(uint16_t port, unsigned size, uint32_t *ret)
