@@ -30,4 +30,19 @@
 		wait_true;                                                                         \
 	})
 
+/*
+ * WAIT_IRQ with the CPU asleep in between, woken by its timer in the end: the case must have
+ * attached a handler to that, which need not do anything but stop it.
+ */
+#define WAIT_SLEEP(expr, ms)                                                                       \
+	({                                                                                         \
+		uint64_t wait_end = deadline_ms(ms);                                               \
+		bool wait_true;                                                                    \
+		timer_at(wait_end);                                                                \
+		while (!(wait_true = (expr)) && !deadline_passed(wait_end))                        \
+			cpu_wait();                                                                \
+		timer_stop();                                                                      \
+		wait_true;                                                                         \
+	})
+
 #endif
