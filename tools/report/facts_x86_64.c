@@ -32,7 +32,7 @@ static const struct bits table[] = {
 		"fpu vme de pse tsc msr pae mce cx8 apic - sep mtrr pge mca cmov pat pse36 pn "
 		"clflush - dts acpi mmx fxsr sse sse2 ss ht tm ia64 pbe"},
 	{1, 0, ECX,
-		"sse3 pclmulqdq dtes64 monitor ds_cpl vmx smx est tm2 ssse3 cid sdbg fma cx16 "
+		"pni pclmulqdq dtes64 monitor ds_cpl vmx smx est tm2 ssse3 cid sdbg fma cx16 "
 		"xtpr pdcm - pcid dca sse4_1 sse4_2 x2apic movbe popcnt tsc_deadline_timer aes "
 		"xsave osxsave avx f16c rdrand hypervisor"},
 	{6, 0, EAX,
@@ -149,6 +149,8 @@ static void add_cpuid(json_t *guest, const struct kvm_cpuid2 *c)
 	json_object_set_new(guest, "features", list);
 	for (unsigned i = 0; i < c->nent; i++) {
 		e = &c->entries[i];
+		if (!(e->eax | e->ebx | e->ecx | e->edx))
+			continue;
 		snprintf(name, sizeof(name), "cpuid %08x.%02x", e->function, e->index);
 		json_object_set_new(leaves, name,
 			json_sprintf("eax=%08x ebx=%08x ecx=%08x edx=%08x", e->eax, e->ebx, e->ecx,

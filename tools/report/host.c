@@ -62,18 +62,17 @@ void set_int(json_t *obj, const char *key, long long value)
 json_t *dir_texts(const char *path)
 {
 	json_t *obj = json_object();
-	DIR *d = opendir(path);
-	struct dirent *e;
+	struct dirent **e = NULL;
+	int n = scandir(path, &e, NULL, alphasort);
 	char file[PATH_MAX];
 
-	while (d && (e = readdir(d))) {
-		if (e->d_name[0] == '.' ||
-			snprintf(file, sizeof(file), "%s/%s", path, e->d_name) >= (int)sizeof(file))
-			continue;
-		set_file(obj, e->d_name, file);
+	for (int i = 0; i < n; i++) {
+		if (*e[i]->d_name != '.' && snprintf(file, sizeof(file), "%s/%s", path,
+						    e[i]->d_name) < (int)sizeof(file))
+			set_file(obj, e[i]->d_name, file);
+		free(e[i]);
 	}
-	if (d)
-		closedir(d);
+	free(e);
 	return obj;
 }
 

@@ -75,7 +75,7 @@ static const char style[] =
 	"border:1px solid var(--line);border-radius:.25rem;padding:0 .35rem;margin:.1rem}\n"
 	"pre{font-size:.8rem;background:var(--box);border:1px solid var(--line);padding:.6rem;"
 	"overflow-x:auto}details{margin:.5rem 0}summary{cursor:pointer;color:var(--dim)}\n"
-	".wide{overflow-x:auto}svg{display:block}svg .b{fill:var(--bar)}svg .w{stroke:var(--fg);"
+	".note{font-size:.8rem}.wide{overflow-x:auto}svg{display:block}svg .b{fill:var(--bar)}svg .w{stroke:var(--fg);"
 	"stroke-width:1.5}\n";
 
 void html_head(FILE *f, const char *title)
@@ -207,6 +207,30 @@ static void bar(FILE *f, const json_t *m, const struct scale *s)
 		BAR_WIDTH, x_of(s, in_ns(m, "median")), low, high);
 }
 
+/* What the guest-tests' figures are, for who has not read them. */
+static const char *meaning(const char *name)
+{
+	static const char *const known[][2] = {
+		{"clock-read", "reading the clock; contained in the other figures"},
+		{"exit-kernel", "leaving the guest to the host's kernel and back"},
+		{"exit-mmio", "access to a device of the VMM through memory"},
+		{"exit-pio", "access to a device of the VMM through a port"},
+		{"exit-absent", "access to an address where nothing is"},
+		{"ipi-round-trip", "an interrupt to another CPU and one back"},
+		{"irq-line", "from a write to the serial port to its interrupt's handler"},
+		{"irq-msix", "a whole request to a device that answers by message"},
+		{"irq-virtio-line", "a whole request to a device that answers by line"},
+		{"start-to-power-off", "the VMM from start to end, the guest powers off at once"},
+		{"timer-busy", "how late the timer's handler runs while the CPU computes"},
+		{"timer-sleep", "how late the timer's handler runs when the CPU slept"},
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(known); i++)
+		if (!strcmp(name, known[i][0]))
+			return known[i][1];
+	return "";
+}
+
 void html_figures(FILE *f, const json_t *metrics)
 {
 	struct scale s = scale_of(metrics);
@@ -224,7 +248,9 @@ void html_figures(FILE *f, const json_t *metrics)
 	json_array_foreach (metrics, i, m) {
 		fputs("<tr><td>", f);
 		html_text(f, html_str(m, "name"));
-		fputs("<td class=\"dim\">", f);
+		fputs("<div class=\"dim note\">", f);
+		html_text(f, meaning(html_str(m, "name")));
+		fputs("</div><td class=\"dim\">", f);
 		html_text(f, html_str(m, "test"));
 		fputs("<td class=\"n\">", f);
 		amount(f, m, "median");
