@@ -118,9 +118,11 @@ static void write_regs(struct json_out *j, struct arch_vcpu_state *s)
 {
 	struct visitor *v;
 
-	if (visitor_new_dump(j->f, &v) < 0)
-		return;
 	json_key(j, "regs");
+	if (visitor_new_dump(j->f, &v) < 0) { /* opens the object at once */
+		fputs("null", j->f);
+		return;
+	}
 	arch_vcpu_state_visit(s, v);
 	visitor_free(v);
 }
