@@ -61,8 +61,8 @@ struct arch_vm_opts {
 	const char *cpu_baseline; /* text of a baseline file, NULL = model=host. See docs */
 	struct log *log;
 	struct ev_loop *control;
-	struct bus *mmio, *pio;   /* a user-space irqchip puts its registers here */
-	struct guest_mem *mem;    /* firmware calls that pass a buffer (riscv64 SBI DBCN); NULL = none */
+	struct bus *mmio, *pio; /* a user-space irqchip puts its registers here */
+	struct guest_mem *mem;	/* firmware calls that pass a buffer (SBI DBCN); NULL = none */
 };
 
 /* Creates the in-kernel irqchip (or its user-space model) and VM-wide settings; before any vCPU.
@@ -75,8 +75,8 @@ struct irq_domain *arch_vm_irqs(struct arch_vm *a);
 const struct arch_facts *arch_vm_facts(struct arch_vm *a); /* after seal */
 void arch_vm_free(struct arch_vm *a);
 /* Counters for people: refused or unknown MSRs and the like, as name/value pairs. */
-unsigned arch_vm_counters(struct arch_vm *a, const char **ret_names, uint64_t *ret_values,
-	unsigned max);
+unsigned arch_vm_counters(
+	struct arch_vm *a, const char **ret_names, uint64_t *ret_values, unsigned max);
 
 /* index is 0..max_vcpus-1. Control thread; all are created before seal. vcpu is borrowed. */
 int arch_vcpu_new(struct arch_vm *a, struct kvm_vcpu *vcpu, unsigned index, struct arch_vcpu **ret,
@@ -86,10 +86,10 @@ void arch_vcpu_free(struct arch_vcpu *c);
 int arch_vcpu_boot(struct arch_vcpu *c, const struct boot *boot, struct err *e);
 
 enum exit_action {
-	EXIT_AGAIN,     /* handled, run on */
-	EXIT_POWEROFF,  /* the guest switched itself off */
-	EXIT_RESET,     /* the guest asked for a reboot (x86 triple fault included where that is one) */
-	EXIT_CRASH,     /* cannot be served: write a crash report; *ret_why says why, static text */
+	EXIT_AGAIN,    /* handled, run on */
+	EXIT_POWEROFF, /* the guest switched itself off */
+	EXIT_RESET, /* the guest asked for a reboot (x86 triple fault included where that is one) */
+	EXIT_CRASH, /* cannot be served: write a crash report; *ret_why says why, static text */
 };
 /* vCPU thread: every exit other than MMIO, port I/O and EINTR, which the portable loop serves. */
 enum exit_action arch_vcpu_exit(struct arch_vcpu *c, const char **ret_why);
@@ -104,7 +104,8 @@ int arch_vcpu_translate(struct arch_vcpu *c, const struct guest_mem *m,
 /* A few instructions to run for the verdict on /dev/kvm: code that stores `value` (32 bit) at
  * guest-physical `mmio` and then, having run instructions that Linux needs and that a KVM without
  * hardware help is known to lack, stores `value + 1` there; then it loops. Returns its length; the
- * vCPU starts at `at`, with the same start conditions as Linux, so that "runs this" means something. */
+ * vCPU starts at `at`, with the same start conditions as Linux, so that "runs this" means
+ * something. */
 size_t arch_probe_code(uint64_t at, uint64_t mmio, uint32_t value, uint8_t *ret_code, size_t cap);
 int arch_probe_boot(struct arch_vcpu *c, uint64_t at, struct err *e);
 

@@ -15,12 +15,12 @@ enum boot_proto {
 
 struct boot {
 	enum boot_proto proto;
-	uint64_t entry;          /* guest-physical */
-	uint64_t arg;            /* set by arch_describe */
-	uint64_t kernel_end;     /* first byte past the kernel with its bss */
+	uint64_t entry;	     /* guest-physical */
+	uint64_t arg;	     /* set by arch_describe */
+	uint64_t kernel_end; /* first byte past the kernel with its bss */
 	uint64_t initrd, initrd_size;
-	uint64_t setup_header;   /* x86_64 bzImage: file offset facts kept by arch_load, else 0 */
-	uint8_t setup[1024];     /* x86_64 bzImage: the setup header as loaded */
+	uint64_t setup_header; /* x86_64 bzImage: file offset facts kept by arch_load, else 0 */
+	uint8_t setup[1024];   /* x86_64 bzImage: the setup header as loaded */
 	uint32_t setup_len;
 };
 

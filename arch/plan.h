@@ -10,23 +10,23 @@
 #include <stdint.h>
 #include "devices/desc.h"
 
-#define MACHINE_VERSION   1   /* the newest; --machine version=N pins an older one */
-#define PLAN_RAM_RANGES   4
-#define PLAN_DEVS         12
-#define PLAN_IRQCHIP      4
-#define PLAN_VIRTIO_MMIO  32  /* slots, on every chip */
-#define PLAN_MAX_VCPUS    255 /* at most; the host may offer fewer */
+#define MACHINE_VERSION	 1 /* the newest; --machine version=N pins an older one */
+#define PLAN_RAM_RANGES	 4
+#define PLAN_DEVS	 12
+#define PLAN_IRQCHIP	 4
+#define PLAN_VIRTIO_MMIO 32  /* slots, on every chip */
+#define PLAN_MAX_VCPUS	 255 /* at most; the host may offer fewer */
 
 /* What the plan depends on. */
 struct vm_shape {
 	uint32_t machine_version;
 	unsigned vcpus, max_vcpus;
-	uint64_t ram;            /* bytes, a multiple of page_size */
-	uint64_t page_size;      /* the host's */
-	unsigned phys_bits;      /* guest-physical address bits the host offers */
-	bool user_irqchip;       /* no in-kernel interrupt controller (riscv64 without AIA) */
-	unsigned virtio_mmio;    /* virtio-mmio slots in use */
-	bool test_exit;          /* --device test-exit */
+	uint64_t ram;	      /* bytes, a multiple of page_size */
+	uint64_t page_size;   /* the host's */
+	unsigned phys_bits;   /* guest-physical address bits the host offers */
+	bool user_irqchip;    /* no in-kernel interrupt controller (riscv64 without AIA) */
+	unsigned virtio_mmio; /* virtio-mmio slots in use */
+	bool test_exit;	      /* --device test-exit */
 };
 
 struct plan_range {
@@ -36,7 +36,8 @@ struct plan_range {
 /* A platform device the chip has; `model` selects the constructor. */
 struct plan_dev {
 	enum dev_kind kind;
-	const char *model; /* "ns16550", "cmos", "pl031", "goldfish", "test-exit", "acpi-power", "i8042" */
+	const char *model; /* "ns16550", "cmos", "pl031", "goldfish", "test-exit", "acpi-power",
+			      "i8042" */
 	enum dev_space space;
 	uint64_t base, size;
 	uint32_t irq;
@@ -50,7 +51,8 @@ struct plan {
 	unsigned nram;
 	struct plan_dev dev[PLAN_DEVS];
 	unsigned ndev;
-	/* x86_64: 0 IOAPIC, 1 LAPIC; arm64: 0 GICD, 1 GICR, 2 ITS; riscv64: 0 APLIC or PLIC, 1 IMSIC */
+	/* x86_64: 0 IOAPIC, 1 LAPIC; arm64: 0 GICD, 1 GICR, 2 ITS; riscv64: 0 APLIC or PLIC, 1
+	 * IMSIC */
 	struct plan_range irqchip[PLAN_IRQCHIP];
 	/* One PCI segment. */
 	struct plan_range ecam, pci_mmio32, pci_mmio64;
@@ -60,10 +62,10 @@ struct plan {
 	/* virtio-mmio slot i: base + i * stride, pin irq + i, edge. */
 	uint64_t vmmio_base, vmmio_stride;
 	uint32_t vmmio_irq;
-	uint32_t npins;          /* wired pins of the controller */
-	uint64_t kernel_gpa;     /* lowest address a kernel may occupy */
-	uint64_t fw_gpa, fw_size;/* where arch_describe writes tables (ACPI) or the FDT */
-	uint64_t tss_gpa;        /* x86_64: for KVM_SET_TSS_ADDR and the identity map; else 0 */
+	uint32_t npins;		  /* wired pins of the controller */
+	uint64_t kernel_gpa;	  /* lowest address a kernel may occupy */
+	uint64_t fw_gpa, fw_size; /* where arch_describe writes tables (ACPI) or the FDT */
+	uint64_t tss_gpa;	  /* x86_64: for KVM_SET_TSS_ADDR and the identity map; else 0 */
 };
 
 #endif

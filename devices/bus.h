@@ -10,8 +10,8 @@
 #include <stdint.h>
 
 struct io_ops {
-	/* off is relative to the region, size is 1, 2, 4 or 8 and the access lies inside the region.
-	 * Called under region->lock. */
+	/* off is relative to the region, size is 1, 2, 4 or 8 and the access lies inside the
+	 * region. Called under region->lock. */
 	uint64_t (*read)(void *dev, uint64_t off, unsigned size);
 	void (*write)(void *dev, uint64_t off, unsigned size, uint64_t value);
 };
@@ -40,8 +40,8 @@ struct io_region *bus_find(const struct bus *b, uint64_t addr, unsigned size, un
 
 /* Any vCPU thread. Returns true when a region took the access; else read gives all-ones and writes
  * are dropped, as on real buses. */
-bool bus_read(const struct bus *b, uint64_t addr, unsigned size, uint64_t *ret_value,
-	unsigned *hint);
+bool bus_read(
+	const struct bus *b, uint64_t addr, unsigned size, uint64_t *ret_value, unsigned *hint);
 bool bus_write(const struct bus *b, uint64_t addr, unsigned size, uint64_t value, unsigned *hint);
 
 #endif

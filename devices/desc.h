@@ -8,13 +8,13 @@
 #include <stdint.h>
 
 enum dev_kind {
-	DEV_UART,        /* ns16550 */
-	DEV_RTC,         /* cmos, pl031 or goldfish, by arch */
+	DEV_UART, /* ns16550 */
+	DEV_RTC,  /* cmos, pl031 or goldfish, by arch */
 	DEV_TEST_EXIT,
-	DEV_POWER,       /* x86: sleep/reset registers and GED; FDT chips need none */
-	DEV_I8042,       /* x86 only: reset by port 0x64 */
+	DEV_POWER, /* x86: sleep/reset registers and GED; FDT chips need none */
+	DEV_I8042, /* x86 only: reset by port 0x64 */
 	DEV_VIRTIO_MMIO,
-	DEV_PCI_ROOT,    /* addresses are the plan's */
+	DEV_PCI_ROOT, /* addresses are the plan's */
 };
 
 enum dev_space { SPACE_MMIO, SPACE_PIO };
@@ -23,9 +23,9 @@ struct dev_desc {
 	enum dev_kind kind;
 	enum dev_space space;
 	uint64_t base, size;
-	uint32_t irq;      /* wired pin, valid when has_irq */
+	uint32_t irq; /* wired pin, valid when has_irq */
 	bool has_irq, level;
-	const char *id;    /* the device's id, borrowed */
+	const char *id; /* the device's id, borrowed */
 };
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a device is, and the whole of what it is given. A device sees only its dev_host: guest memory,
- * buses, interrupt lines, loops, clock. It cannot name KVM, the VM, firmware tables or HTTP. */
+/* What a device is, and the whole of what it is given. A device sees only its dev_host: guest
+ * memory, buses, interrupt lines, loops, clock. It cannot name KVM, the VM, firmware tables or
+ * HTTP. */
 #ifndef DEVICES_DEVICE_H
 #define DEVICES_DEVICE_H
 
@@ -19,36 +20,36 @@
 
 /* News for control: posted, never called back. */
 enum dev_event {
-	DEV_EVENT_POWEROFF,  /* the guest asked to be switched off */
-	DEV_EVENT_RESET,     /* the guest asked for a reboot */
-	DEV_EVENT_EXIT,      /* test-exit; value = the exit status */
-	DEV_EVENT_REMAP,     /* the PCI windows changed: see pci_root_remap(); the vCPU parks */
+	DEV_EVENT_POWEROFF, /* the guest asked to be switched off */
+	DEV_EVENT_RESET,    /* the guest asked for a reboot */
+	DEV_EVENT_EXIT,	    /* test-exit; value = the exit status */
+	DEV_EVENT_REMAP,    /* the PCI windows changed: see pci_root_remap(); the vCPU parks */
 };
 
 struct dev_host;
 
 struct dev_host_ops {
-	/* Posts news to control. Any thread. For POWEROFF, RESET, EXIT and REMAP from a vCPU thread,
-	 * the vCPU parks after the access completes. */
+	/* Posts news to control. Any thread. For POWEROFF, RESET, EXIT and REMAP from a vCPU
+	 * thread, the vCPU parks after the access completes. */
 	void (*event)(struct dev_host *h, enum dev_event ev, int value);
-	/* A doorbell: a guest write of `size` bytes (0 = any size) at addr, with exactly `match` when
-	 * has_match, makes fd readable without an exit. Stopped world or before the VM runs.
+	/* A doorbell: a guest write of `size` bytes (0 = any size) at addr, with exactly `match`
+	 * when has_match, makes fd readable without an exit. Stopped world or before the VM runs.
 	 * -EOPNOTSUPP: none here; the access arrives as an ordinary write. */
 	int (*doorbell)(struct dev_host *h, bool add, enum dev_space space, uint64_t addr,
 		unsigned size, bool has_match, uint64_t match, int fd);
-	/* Wall clock in ns since 1970, and its monotonic companion; devices ask here so that tests and
-	 * restores can decide. */
+	/* Wall clock in ns since 1970, and its monotonic companion; devices ask here so that tests
+	 * and restores can decide. */
 	uint64_t (*realtime_ns)(struct dev_host *h);
 };
 
 struct dev_host {
 	const struct dev_host_ops *ops;
-	struct guest_mem *dma;    /* RAM as devices reach it */
-	struct bus *mmio, *pio;   /* pio is NULL on chips without port I/O */
+	struct guest_mem *dma;	/* RAM as devices reach it */
+	struct bus *mmio, *pio; /* pio is NULL on chips without port I/O */
 	struct irq_domain *irqs;
-	struct ev_loop *control;  /* control's loop: post to it */
+	struct ev_loop *control; /* control's loop: post to it */
 	struct log *log;
-	uint64_t dma_limit;       /* first address past what devices may reach */
+	uint64_t dma_limit; /* first address past what devices may reach */
 };
 
 /* A platform device, or anything that stands in the machine's device list. Embedded first in the
@@ -56,9 +57,9 @@ struct dev_host {
 struct device {
 	const struct device_ops *ops;
 	char id[32];
-	struct dev_host *host;    /* not owned */
-	pthread_mutex_t lock;     /* order: device lock, then irq_pin lock. Nothing else inside */
-	struct list link;         /* in the machine's list */
+	struct dev_host *host; /* not owned */
+	pthread_mutex_t lock;  /* order: device lock, then irq_pin lock. Nothing else inside */
+	struct list link;      /* in the machine's list */
 };
 
 struct device_ops {
@@ -72,7 +73,8 @@ struct device_ops {
 	void (*free)(struct device *d); /* unregisters its regions and frees itself */
 };
 
-void device_init(struct device *d, const struct device_ops *ops, struct dev_host *h, const char *id);
+void device_init(
+	struct device *d, const struct device_ops *ops, struct dev_host *h, const char *id);
 void device_fini(struct device *d); /* what device_init made; called by each ops->free */
 static inline void device_free(struct device *d)
 {

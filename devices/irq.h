@@ -18,7 +18,8 @@ struct ev_loop;
 struct irq_msg {
 	uint64_t addr;
 	uint32_t data;
-	uint32_t requester; /* PCI segment << 16 | bus << 8 | devfn: the ITS's DeviceID, an IOMMU's id */
+	uint32_t requester; /* PCI segment << 16 | bus << 8 | devfn: the ITS's DeviceID, an IOMMU's
+			       id */
 };
 
 struct irq_domain;
@@ -35,7 +36,8 @@ struct irq_domain_ops {
 	int (*msi_route)(struct irq_domain *d, int gsi, const struct irq_msg *m);
 	int (*msi_attach)(struct irq_domain *d, int gsi, int fd);
 	void (*msi_detach)(struct irq_domain *d, int gsi, int fd);
-	int (*msi_send)(struct irq_domain *d, const struct irq_msg *m); /* without a route; any thread */
+	int (*msi_send)(
+		struct irq_domain *d, const struct irq_msg *m); /* without a route; any thread */
 };
 
 struct irq_domain {
@@ -49,8 +51,8 @@ struct irq_line;
 struct irq_pin;
 
 /* A wired pin; several lines may share a level pin (INTx is wired-OR): they share one irq_pin
- * counter in the domain's user, see irq_wire_new. loop is control's, for relaying irq_fd() where the
- * domain has no irqfd. Returns 0 or a negative errno. */
+ * counter in the domain's user, see irq_wire_new. loop is control's, for relaying irq_fd() where
+ * the domain has no irqfd. Returns 0 or a negative errno. */
 int irq_wire_new(struct irq_domain *d, struct irq_pin *shared, uint32_t pin, enum irq_trigger t,
 	struct ev_loop *loop, struct irq_line **ret_line);
 /* One MSI vector, masked. -EOPNOTSUPP where the domain has no MSI. */

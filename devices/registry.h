@@ -9,8 +9,8 @@
 struct registry_arg {
 	const char *model, *id;
 	struct platform_at at;
-	bool level;       /* of the interrupt */
-	struct chr *chr;  /* consoles */
+	bool level;	 /* of the interrupt */
+	struct chr *chr; /* consoles */
 };
 
 /* -ENODEV for an unknown model. */

@@ -7,8 +7,8 @@
 #include "arch/plan.h"
 #include "vmm/base/err.h"
 
-#define PLAN_FDT_SIZE (2 * MIB) /* arm64 Linux: at most 2 MiB (Documentation/arch/arm64/booting)   \
-				 */
+/* arm64 Linux: at most 2 MiB (Documentation/arch/arm64/booting) */
+#define PLAN_FDT_SIZE (2 * MIB)
 
 /* Checks the shape against RAM at ram_base and fills the parts of *ret named above. -EINVAL with e
  * naming --memory or --cpus. */

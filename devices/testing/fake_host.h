@@ -11,15 +11,15 @@
 #define FAKE_MSIS 64
 
 struct fake_host {
-	struct dev_host host;     /* first: devices get &f->host */
+	struct dev_host host; /* first: devices get &f->host */
 	struct guest_mem mem;
 	struct bus mmio, pio;
 	struct irq_domain irqs;
 	struct log log;
-	bool wire[FAKE_PINS];         /* level now */
+	bool wire[FAKE_PINS];		   /* level now */
 	_Atomic unsigned edges[FAKE_PINS]; /* rising edges seen, by call or by fd */
 	_Atomic unsigned msis[FAKE_MSIS];  /* messages seen, by data value modulo FAKE_MSIS */
-	unsigned events[8];           /* by enum dev_event */
+	unsigned events[8];		   /* by enum dev_event */
 	int last_event_value;
 	void *internal;
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The virtio devices and transports, by constructor. Back-ends are borrowed: the host's resources own
- * them, so that they survive a reboot, which frees and makes the devices anew. Ids are unique in the
- * machine ("_disk0") and live in the device. */
+/* The virtio devices and transports, by constructor. Back-ends are borrowed: the host's resources
+ * own them, so that they survive a reboot, which frees and makes the devices anew. Ids are unique
+ * in the machine ("_disk0") and live in the device. */
 #ifndef DEVICES_VIRTIO_DEVS_H
 #define DEVICES_VIRTIO_DEVS_H
 
@@ -21,15 +21,15 @@ int virtio_blk_new(struct dev_host *h, const char *id, struct block *b,
 
 struct virtio_net_opts {
 	uint8_t mac[6];
-	uint16_t mtu;        /* 0 = not offered */
+	uint16_t mtu;	     /* 0 = not offered */
 	uint16_t queue_size; /* 0 = 256 */
 };
 int virtio_net_new(struct dev_host *h, const char *id, struct netdev *n,
 	const struct virtio_net_opts *o, struct virtio_dev **ret_dev);
 
 int virtio_rng_new(struct dev_host *h, const char *id, int source_fd, struct virtio_dev **ret_dev);
-int virtio_console_new(struct dev_host *h, const char *id, struct chr *c,
-	struct virtio_dev **ret_dev);
+int virtio_console_new(
+	struct dev_host *h, const char *id, struct chr *c, struct virtio_dev **ret_dev);
 
 /* The transports take dev in all cases (freed on error too). */
 /* virtio-mmio (virtio 1.2 §4.2) at base, 0x200 bytes, edge interrupt `pin`. */

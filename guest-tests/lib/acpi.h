@@ -2,7 +2,8 @@
 /*
  * Reads just what the guests need from ACPI 6.4 tables: CPUs and interrupt controllers (MADT),
  * ECAM (MCFG), reset and sleep registers (FADT). It does not interpret AML; what only AML
- * tells, the S5 sleep type, the PCI windows and the wiring of INTx, is found by their byte patterns.
+ * tells, the S5 sleep type, the PCI windows and the wiring of INTx, is found by their byte
+ * patterns.
  */
 #ifndef GUEST_ACPI_H
 #define GUEST_ACPI_H

@@ -200,4 +200,3 @@ void irq_detach(const struct irq *irq)
 	if (at)
 		ioapic_write(at, 0x10 + 2 * pin, LVT_MASKED);
 }
-

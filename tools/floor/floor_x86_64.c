@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* KVM's own floor, to hold polyvisor against: the least a program can do to run a guest. It creates a
- * VM with an in-kernel irqchip, 128 MiB and one vCPU with CPUID, runs two instructions in real mode
- * and ends. With a count it lets the guest leave by port I/O, or by MMIO, that many times first and
- * prints the cost of one exit. Nothing is checked that cannot fail on a working host.
+/* KVM's own floor, to hold polyvisor against: the least a program can do to run a guest. It creates
+ * a VM with an in-kernel irqchip, 128 MiB and one vCPU with CPUID, runs two instructions in real
+ * mode and ends. With a count it lets the guest leave by port I/O, or by MMIO, that many times
+ * first and prints the cost of one exit. Nothing is checked that cannot fail on a working host.
  *
  * usage: kvm-floor [pio|mmio COUNT] */
 #include <fcntl.h>
@@ -69,9 +69,8 @@ static int make_vm(int kvm, const void *code, size_t len)
 	uint8_t *ram = mmap(NULL, RAM, PROT_READ | PROT_WRITE,
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	/* Two slots around the absent page range that the MMIO code stores to. */
-	struct kvm_userspace_memory_region low = {.slot = 0,
-		.memory_size = MMIO,
-		.userspace_addr = (uintptr_t)ram};
+	struct kvm_userspace_memory_region low = {
+		.slot = 0, .memory_size = MMIO, .userspace_addr = (uintptr_t)ram};
 	struct kvm_userspace_memory_region high = {.slot = 1,
 		.guest_phys_addr = 1u << 20,
 		.memory_size = RAM - (1u << 20),
@@ -101,9 +100,9 @@ int main(int argc, char **argv)
 {
 	const char *kind = argc == 3 ? argv[1] : "end";
 	uint64_t count = argc == 3 ? strtoull(argv[2], NULL, 0) : 1;
-	const uint8_t *code = !strcmp(kind, "pio") ? pio_code
-		: !strcmp(kind, "mmio")            ? mmio_code
-						   : end_code;
+	const uint8_t *code = !strcmp(kind, "pio")    ? pio_code
+			      : !strcmp(kind, "mmio") ? mmio_code
+						      : end_code;
 	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 
 	if (kvm < 0)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The event loop: epoll, timers and posted messages. One thread runs a loop; it owns everything
  * registered there. The only function another thread may call is ev_post(): that is how news goes
- * up. A message is a struct that the sender embeds or allocates; ownership passes to the handler. */
+ * up. A message is a struct that the sender embeds or allocates; ownership passes to the handler.
+ */
 #ifndef VMM_BASE_EV_H
 #define VMM_BASE_EV_H
 
@@ -53,8 +54,8 @@ void ev_post(struct ev_loop *loop, struct ev_msg *m);
 
 /* Runs until ev_quit(); returns 0 or a negative errno. */
 int ev_run(struct ev_loop *loop);
-/* One round: waits at most timeout_ms (-1 forever), handles what is ready. Returns as ev_run. Not from
- * inside a handler: an owner that waits for a posted end does so between rounds. */
+/* One round: waits at most timeout_ms (-1 forever), handles what is ready. Returns as ev_run. Not
+ * from inside a handler: an owner that waits for a posted end does so between rounds. */
 int ev_run_once(struct ev_loop *loop, int timeout_ms);
 /* Loop thread (from a handler). */
 void ev_quit(struct ev_loop *loop);

@@ -25,11 +25,14 @@ void json_obj(struct json_out *j, const char *name);
 void json_obj_end(struct json_out *j);
 void json_arr(struct json_out *j, const char *name);
 void json_arr_end(struct json_out *j);
-void json_str(struct json_out *j, const char *name, const char *s); /* s NULL writes null; bytes that are not UTF-8 become U+FFFD */
+void json_str(struct json_out *j, const char *name,
+	const char *s); /* s NULL writes null; bytes that are not UTF-8 become U+FFFD */
 void json_u64(struct json_out *j, const char *name, uint64_t v);
 void json_i64(struct json_out *j, const char *name, int64_t v);
-void json_hex(struct json_out *j, const char *name, uint64_t v);    /* "0x…" as a string: JSON numbers lose bits */
+void json_hex(struct json_out *j, const char *name,
+	uint64_t v); /* "0x…" as a string: JSON numbers lose bits */
 void json_bool(struct json_out *j, const char *name, bool v);
-void json_bytes(struct json_out *j, const char *name, const void *p, size_t n); /* lower-case hex string */
+void json_bytes(
+	struct json_out *j, const char *name, const void *p, size_t n); /* lower-case hex string */
 
 #endif

@@ -44,6 +44,6 @@ static inline void list_del(struct list *n)
 /* The current member may be unlinked or freed in the body. */
 #define list_for_each_safe(it, head)                                                               \
 	for (struct list *it = (head)->next, *it##_next = it->next; it != (head);                  \
-	     it = it##_next, it##_next = it->next)
+		it = it##_next, it##_next = it->next)
 
 #endif

@@ -14,20 +14,20 @@
 
 /* How RAM is backed; every field has a default of 0 meaning "no". */
 struct mem_opts {
-	bool shared;             /* sealed memfd, MAP_SHARED: other processes may map it */
-	bool hugepages;          /* hugetlb */
-	uint64_t hugepage_size;  /* bytes, 0 = the host's default */
-	bool thp;                /* madvise(MADV_HUGEPAGE) */
-	bool mergeable;          /* madvise(MADV_MERGEABLE) */
-	bool prefault;           /* populate at start */
-	int numa_node;           /* bind to host node; -1 = none */
-	const char *backing_file;/* private mapping of this file; NULL = none. Not owned */
+	bool shared;		  /* sealed memfd, MAP_SHARED: other processes may map it */
+	bool hugepages;		  /* hugetlb */
+	uint64_t hugepage_size;	  /* bytes, 0 = the host's default */
+	bool thp;		  /* madvise(MADV_HUGEPAGE) */
+	bool mergeable;		  /* madvise(MADV_MERGEABLE) */
+	bool prefault;		  /* populate at start */
+	int numa_node;		  /* bind to host node; -1 = none */
+	const char *backing_file; /* private mapping of this file; NULL = none. Not owned */
 };
 
 struct mem_region {
 	uint64_t gpa, size; /* bytes, page aligned */
 	uint8_t *host;
-	int fd;             /* -1 for anonymous memory */
+	int fd; /* -1 for anonymous memory */
 	uint64_t fd_offset;
 	_Atomic uint64_t *dirty; /* one bit a page, NULL while dirty logging is off */
 };

@@ -8,9 +8,9 @@
 #include <string.h>
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
-#define KIB           ((uint64_t)1 << 10)
-#define MIB           ((uint64_t)1 << 20)
-#define GIB           ((uint64_t)1 << 30)
+#define KIB	      ((uint64_t)1 << 10)
+#define MIB	      ((uint64_t)1 << 20)
+#define GIB	      ((uint64_t)1 << 30)
 
 #define MIN(a, b)                                                                                  \
 	({                                                                                         \

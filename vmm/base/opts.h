@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Typed option tables. One table describes the fields of one struct; from it come the parser of
- * `key=value,key=value` on the command line, the JSON reader and writer (opts_json.c), the help text
- * and the schema. Every message names the flag and the field and says what is allowed. */
+ * `key=value,key=value` on the command line, the JSON reader and writer (opts_json.c), the help
+ * text and the schema. Every message names the flag and the field and says what is allowed. */
 #ifndef VMM_BASE_OPTS_H
 #define VMM_BASE_OPTS_H
 
@@ -20,27 +20,28 @@ enum opt_type {
 	OPT_STR,  /* char *:   strdup'ed, owned by the struct */
 	OPT_ENUM, /* int:      index into values[] */
 	OPT_MAC,  /* uint8_t[6] */
-	OPT_FD,   /* int:      an open file descriptor number, -1 = none */
+	OPT_FD,	  /* int:      an open file descriptor number, -1 = none */
 };
 
 struct opt {
 	const char *name;
 	enum opt_type type;
-	size_t offset;             /* of the field in the struct */
-	uint64_t min, max;         /* numbers, max 0 = no limit; OPT_STR: length, max 0 = 4095 */
+	size_t offset;		   /* of the field in the struct */
+	uint64_t min, max;	   /* numbers, max 0 = no limit; OPT_STR: length, max 0 = 4095 */
 	const char *const *values; /* OPT_ENUM: NULL-terminated */
-	const char *help;          /* one short clause */
+	const char *help;	   /* one short clause */
 	bool required;
-	size_t set_offset;         /* of a bool that tells "was given"; 0 = none */
+	size_t set_offset; /* of a bool that tells "was given"; 0 = none */
 };
 
 struct opt_table {
-	const char *flag;          /* "--disk" */
-	const char *help;          /* one line */
+	const char *flag; /* "--disk" */
+	const char *help; /* one line */
 	const struct opt *opts;
 	unsigned n;
-	size_t size;               /* of the struct */
-	const char *bare_key;      /* the key that a first word without '=' sets, or NULL ("--serial tty") */
+	size_t size; /* of the struct */
+	const char *
+		bare_key; /* the key that a first word without '=' sets, or NULL ("--serial tty") */
 };
 
 /* Parses text into *s, which the caller has filled with defaults. Unknown key, key twice, value not

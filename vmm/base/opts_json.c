@@ -80,8 +80,7 @@ int opts_from_json(const struct opt_table *t, const json_t *o, bool strict,
 
 	if (!json_is_object(o))
 		return err_set(e, ERR_USAGE, -EINVAL, "%s: give a JSON object", t->flag);
-	json_object_foreach((json_t *)o, key, v)
-	{
+	json_object_foreach ((json_t *)o, key, v) {
 		const struct opt *opt = find(t, key);
 
 		if (opt && !json_is_null(v))

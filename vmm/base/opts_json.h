@@ -6,8 +6,8 @@
 #include <jansson.h>
 #include "vmm/base/opts.h"
 
-/* Reads object `o` into *s (defaults filled in by the caller). Unknown keys are -EINVAL when strict,
- * otherwise reported through warn (may be NULL) and skipped. */
+/* Reads object `o` into *s (defaults filled in by the caller). Unknown keys are -EINVAL when
+ * strict, otherwise reported through warn (may be NULL) and skipped. */
 int opts_from_json(const struct opt_table *t, const json_t *o, bool strict,
 	void (*warn)(void *arg, const char *key), void *arg, void *s, struct err *e);
 /* Every field, defaults included. A new reference, or NULL when out of memory. */

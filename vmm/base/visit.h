@@ -4,7 +4,8 @@
  * return visit_status() at the end. Names are stable: they are the format.
  *
  * Stream: each item is { u8 type, u8 name length, name, payload }, little-endian; a struct carries
- * a version. Loading is strict: names and types must match in order, so a mismatch names its field. */
+ * a version. Loading is strict: names and types must match in order, so a mismatch names its field.
+ */
 #ifndef VMM_BASE_VISIT_H
 #define VMM_BASE_VISIT_H
 
