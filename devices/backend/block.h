@@ -16,21 +16,26 @@ enum block_op { BLOCK_READ, BLOCK_WRITE, BLOCK_FLUSH, BLOCK_DISCARD, BLOCK_WRITE
 /* Owned by the device until submitted, by the back-end until done() is called. */
 struct block_req {
 	enum block_op op;
-	uint64_t off, len;        /* bytes, checked against the capacity by the device */
-	const struct iovec *iov;  /* READ, WRITE: lives until done */
+	uint64_t off, len;	 /* bytes, checked against the capacity by the device */
+	const struct iovec *iov; /* READ, WRITE: lives until done */
 	unsigned niov;
-	bool unmap;               /* WRITE_ZEROES: may deallocate */
+	bool unmap;				    /* WRITE_ZEROES: may deallocate */
 	void (*done)(struct block_req *r, int res); /* 0 or negative errno; on the bound loop */
+	struct block_req *next;			    /* the back-end's, until done */
 };
 
 struct block;
 
 struct block_ops {
 	const char *name;
-	/* Binds to the loop of the worker that will submit; unbind has no request in flight. */
-	int (*bind)(struct block *b, struct ev_loop *loop);
+	/* Binds to the loop of the worker that will submit; unbind has no request in flight.
+	 * drained(arg) is called on that loop after the last done() of each batch: the place to
+	 * tell the driver once. Both are called on the worker. */
+	int (*bind)(struct block *b, struct ev_loop *loop, void (*drained)(void *arg), void *arg);
 	void (*unbind)(struct block *b);
-	/* Queues r; it starts at the latest with kick(). Never fails: errors go to done(). */
+	/* Queues r; it starts at the latest with kick(). Never fails: errors go to done(), which is
+	 * called from kick() or from the loop, never from submit(). done() may submit again; what
+	 * it submits needs no kick(). */
 	void (*submit)(struct block *b, struct block_req *r);
 	void (*kick)(struct block *b); /* one system call for all queued */
 	void (*free)(struct block *b);
@@ -38,8 +43,8 @@ struct block_ops {
 
 struct block {
 	const struct block_ops *ops;
-	uint64_t size;            /* bytes, a multiple of 512 */
-	uint32_t block_size;      /* logical, 512 or 4096 */
+	uint64_t size;	     /* bytes, a multiple of 512 */
+	uint32_t block_size; /* logical, 512 or 4096 */
 	bool readonly, can_discard, can_write_zeroes;
 };
 

@@ -1,1 +1,261 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "devices/backend/block_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+#include "vmm/base/cleanup.h"
+#include "vmm/base/num.h"
+
+#define BOUNCE_BYTES (64 * KIB)
+#define BOUNCE_ALIGN 4096
+#define SLICE_IOV    64
+
+/* The part of r's buffers from byte `skip` on, at most SLICE_IOV buffers and max bytes. */
+static unsigned slice(
+	const struct block_req *r, uint64_t skip, uint64_t max, struct iovec ret_iov[SLICE_IOV])
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < r->niov && n < SLICE_IOV && max; i++) {
+		const struct iovec *v = &r->iov[i];
+
+		if (skip >= v->iov_len) {
+			skip -= v->iov_len;
+			continue;
+		}
+		ret_iov[n].iov_base = (uint8_t *)v->iov_base + skip;
+		ret_iov[n].iov_len = MIN(v->iov_len - skip, max);
+		max -= ret_iov[n++].iov_len;
+		skip = 0;
+	}
+	return n;
+}
+
+static ssize_t transfer(int fd, bool write, const struct iovec *iov, unsigned n, uint64_t off)
+{
+	ssize_t r;
+
+	do
+		r = write ? pwritev(fd, iov, n, off) : preadv(fd, iov, n, off);
+	while (r < 0 && errno == EINTR);
+	if (r < 0)
+		return -errno;
+	return r ? r : -EIO; /* the file has shrunk */
+}
+
+static int plain_rw(struct block_file *f, const struct block_req *r, uint64_t done)
+{
+	while (done < r->len) {
+		struct iovec iov[SLICE_IOV];
+		unsigned n = slice(r, done, r->len - done, iov);
+		ssize_t moved = transfer(f->fd, r->op == BLOCK_WRITE, iov, n, r->off + done);
+
+		if (moved < 0)
+			return moved;
+		done += moved;
+	}
+	return 0;
+}
+
+/* Moves up to len bytes between r's buffers at byte `at` and the bounce buffer. */
+static void bounce_copy(struct block_file *f, const struct block_req *r, uint64_t at, uint64_t len)
+{
+	uint8_t *b = f->bounce;
+
+	while (len) {
+		struct iovec iov[SLICE_IOV];
+		unsigned n = slice(r, at, len, iov);
+
+		for (unsigned i = 0; i < n; i++) {
+			if (r->op == BLOCK_WRITE)
+				memcpy(b, iov[i].iov_base, iov[i].iov_len);
+			else
+				memcpy(iov[i].iov_base, b, iov[i].iov_len);
+			b += iov[i].iov_len;
+			at += iov[i].iov_len;
+			len -= iov[i].iov_len;
+		}
+	}
+}
+
+static int bounce_rw(struct block_file *f, const struct block_req *r)
+{
+	if (!f->bounce && posix_memalign((void **)&f->bounce, BOUNCE_ALIGN, BOUNCE_BYTES))
+		return -ENOMEM;
+	if ((r->off | r->len) & (f->align - 1))
+		return -EINVAL; /* finer than the block size that the guest was told */
+	for (uint64_t at = 0; at < r->len;) {
+		struct iovec v = {f->bounce, MIN(r->len - at, (uint64_t)BOUNCE_BYTES)};
+		ssize_t moved;
+
+		if (r->op == BLOCK_WRITE)
+			bounce_copy(f, r, at, v.iov_len);
+		moved = transfer(f->fd, r->op == BLOCK_WRITE, &v, 1, r->off + at);
+		if (moved < 0)
+			return moved;
+		if (r->op == BLOCK_READ)
+			bounce_copy(f, r, at, moved);
+		at += moved;
+	}
+	return 0;
+}
+
+bool block_file_misaligned(const struct block_file *f, const struct block_req *r)
+{
+	uint64_t bits = r->off | r->len;
+
+	if (!f->align || (r->op != BLOCK_READ && r->op != BLOCK_WRITE))
+		return false;
+	for (unsigned i = 0; i < r->niov; i++)
+		bits |= (uintptr_t)r->iov[i].iov_base | r->iov[i].iov_len;
+	return bits & (f->align - 1);
+}
+
+/* A hint: a host that cannot is no error. */
+static int discard(struct block_file *f, const struct block_req *r)
+{
+	uint64_t range[2] = {r->off, r->len};
+	int e = f->is_device ? ioctl(f->fd, BLKDISCARD, range)
+			     : fallocate(f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, r->off,
+				       r->len);
+
+	return e < 0 && errno != EOPNOTSUPP ? -errno : 0;
+}
+
+static int write_zeroes_by_hand(struct block_file *f, const struct block_req *r)
+{
+	struct block_req w = {.op = BLOCK_WRITE};
+	struct iovec v;
+	int e = 0;
+
+	if (!f->bounce && posix_memalign((void **)&f->bounce, BOUNCE_ALIGN, BOUNCE_BYTES))
+		return -ENOMEM;
+	memset(f->bounce, 0, BOUNCE_BYTES);
+	for (uint64_t at = 0; at < r->len && e == 0; at += w.len) {
+		w.off = r->off + at;
+		w.len = MIN(r->len - at, (uint64_t)BOUNCE_BYTES);
+		v = (struct iovec){f->bounce, w.len};
+		w.iov = &v;
+		w.niov = 1;
+		e = plain_rw(f, &w, 0);
+	}
+	return e;
+}
+
+static int write_zeroes(struct block_file *f, const struct block_req *r)
+{
+	uint64_t range[2] = {r->off, r->len};
+	int e;
+
+	if (f->is_device && !r->unmap)
+		e = ioctl(f->fd, BLKZEROOUT, range);
+	else
+		e = fallocate(f->fd,
+			FALLOC_FL_KEEP_SIZE |
+				(r->unmap ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE),
+			r->off, r->len);
+	if (e == 0)
+		return 0;
+	return errno == EOPNOTSUPP ? write_zeroes_by_hand(f, r) : -errno;
+}
+
+int block_file_do(struct block_file *f, const struct block_req *r, uint64_t done)
+{
+	switch (r->op) {
+	case BLOCK_READ:
+	case BLOCK_WRITE:
+		return block_file_misaligned(f, r) ? bounce_rw(f, r) : plain_rw(f, r, done);
+	case BLOCK_FLUSH:
+		return fdatasync(f->fd) < 0 ? -errno : 0;
+	case BLOCK_DISCARD:
+		return discard(f, r);
+	case BLOCK_WRITE_ZEROES:
+		return write_zeroes(f, r);
+	}
+	return -EOPNOTSUPP;
+}
+
+void block_list_add(struct block_list *l, struct block_req *r)
+{
+	r->next = NULL;
+	if (!l->first)
+		l->end = &l->first;
+	*l->end = r;
+	l->end = &r->next;
+}
+
+bool block_file_serve(struct block_file *f)
+{
+	bool any = f->queued.first;
+
+	while (f->queued.first) { /* done() may add to it */
+		struct block_req *r = f->queued.first;
+
+		f->queued.first = r->next;
+		r->done(r, block_file_do(f, r, 0));
+	}
+	return any;
+}
+
+static int file_bind(struct block *b, struct ev_loop *loop, void (*drained)(void *arg), void *arg)
+{
+	struct block_file *f = (struct block_file *)b;
+
+	f->drained = drained;
+	f->arg = arg;
+	return 0;
+}
+
+static void file_unbind(struct block *b)
+{
+}
+
+static void file_submit(struct block *b, struct block_req *r)
+{
+	block_list_add(&((struct block_file *)b)->queued, r);
+}
+
+static void file_kick(struct block *b)
+{
+	struct block_file *f = (struct block_file *)b;
+
+	if (block_file_serve(f))
+		f->drained(f->arg);
+}
+
+void block_file_fini(struct block_file *f)
+{
+	free(f->bounce);
+	cleanup_closep(&f->fd); /* the lock goes with the last descriptor */
+}
+
+static void file_free(struct block *b)
+{
+	block_file_fini((struct block_file *)b);
+	free(b);
+}
+
+const struct block_ops block_file_ops = {
+	.name = "file",
+	.bind = file_bind,
+	.unbind = file_unbind,
+	.submit = file_submit,
+	.kick = file_kick,
+	.free = file_free,
+};
+
+struct block *block_file_new(const struct block_file *f)
+{
+	struct block_file *copy = calloc(1, sizeof(*copy));
+
+	if (!copy)
+		return NULL;
+	*copy = *f;
+	copy->block.ops = &block_file_ops;
+	return &copy->block;
+}

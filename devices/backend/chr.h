@@ -22,6 +22,10 @@ int chr_open(enum chr_mode mode, const char *path, const char *flag, struct chr 
 	struct err *e);
 void chr_free(struct chr *c);
 void chr_on_leave(struct chr *c, void (*leave)(void *arg), void *arg);
+/* Puts the terminal back as it was found; async-signal-safe, for a dying process. NULL is fine. */
+void chr_tty_restore(const struct chr *c);
+/* The size of the terminal in characters. -ENOTTY when it is none. */
+int chr_size(const struct chr *c, uint16_t *ret_cols, uint16_t *ret_rows);
 /* The slave's path of a PTY, else NULL. Lives as long as c. */
 const char *chr_pty_path(const struct chr *c);
 
@@ -30,7 +34,7 @@ const char *chr_pty_path(const struct chr *c);
 int chr_bind(struct chr *c, struct ev_loop *loop,
 	size_t (*input)(void *arg, const uint8_t *p, size_t n), void *arg);
 void chr_unbind(struct chr *c);
-void chr_input_ready(struct chr *c); /* any thread */
+void chr_input_ready(struct chr *c); /* any thread, while bound */
 
 /* Any thread, never blocks. */
 void chr_write(struct chr *c, const uint8_t *p, size_t n);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a network device talks to. Frames carry a virtio_net_hdr of 12 bytes (virtio 1.2 §5.1.6) when
- * the back-end has vnet headers; otherwise the device strips and zero-fills it. */
+/* What a network device talks to. Frames carry a virtio_net_hdr of 12 bytes (virtio 1.2 §5.1.6)
+ * when the back-end has vnet headers; otherwise the device strips and zero-fills it. */
 #ifndef DEVICES_BACKEND_NETDEV_H
 #define DEVICES_BACKEND_NETDEV_H
 
@@ -15,14 +15,16 @@ struct netdev;
 struct netdev_ops {
 	const char *name;
 	/* readable() is called on loop when a frame may be waiting, writable() when a send that
-	 * returned -EAGAIN may be tried again. */
+	 * returned -EAGAIN may be tried again. Who stops receiving before -EAGAIN comes back by
+	 * itself: frames may be waiting where the loop does not see them. */
 	int (*bind)(struct netdev *n, struct ev_loop *loop, void (*readable)(void *arg),
 		void (*writable)(void *arg), void *arg);
 	void (*unbind)(struct netdev *n);
-	/* One frame. Returns bytes received, -EAGAIN when there is none (readable() will tell), or a
-	 * negative errno. A frame longer than iov is cut. */
+	/* One frame. Returns bytes received, -EAGAIN when there is none (readable() will tell), or
+	 * a negative errno. A frame longer than iov is cut. */
 	int (*recv)(struct netdev *n, const struct iovec *iov, unsigned niov);
-	int (*send)(struct netdev *n, const struct iovec *iov, unsigned niov); /* 0, -EAGAIN, errno */
+	int (*send)(
+		struct netdev *n, const struct iovec *iov, unsigned niov); /* 0, -EAGAIN, errno */
 	/* Tells the host side which offloads the guest accepts (TUN_F_*). */
 	int (*set_offload)(struct netdev *n, unsigned tun_flags);
 	/* Stops and starts listening for readable(): no receive buffers, no wake-ups. */
@@ -36,14 +38,16 @@ struct netdev {
 };
 
 /* An existing tap by name or fd (taken), else a new one of that name (removed with the process when
- * not persistent). NULL name and fd -1: the kernel picks the name. -EPERM's message names the cure. */
+ * not persistent). NULL name and fd -1: the kernel picks the name. -EPERM's message names the cure.
+ */
 int netdev_tap_open(const char *name, int fd, const char *flag, const char *id,
 	struct netdev **ret_netdev, struct err *e);
 /* Frames over a connected stream socket, each with a 4-byte big-endian length (QEMU's -netdev
  * stream; what passt speaks). Takes fd on success. */
 int netdev_stream_new(int fd, struct netdev **ret_netdev);
 /* Starts `passt --fd`, unprivileged user-mode networking, as a child that dies with us; the pid is
- * kept by the caller, who reaps it. extra: more arguments ("-t 2222:22"), split at spaces, or NULL. */
+ * kept by the caller, who reaps it. extra: more arguments ("-t 2222:22"), split at spaces, or NULL.
+ */
 int netdev_passt_spawn(const char *extra, int *ret_fd, int *ret_pid, struct err *e);
 
 static inline void netdev_free(struct netdev *n)

@@ -2,7 +2,13 @@
 /* What an ordinary in-process device need not write: queue_start, queue_stop and reset over an I/O
  * worker. The device embeds a queue_run, points its ops at the functions below and supplies
  * process(). A worker is one thread with one loop; a device names how its queues map to workers
- * (block: one a queue; net: one a pair). process() runs on the worker and takes no device lock. */
+ * (block: one a queue; net: one a pair). process() runs on the worker and takes no device lock.
+ *
+ *         start (device lock)             stop, reset (device lock)
+ *   idle ────────────────────► running ─────────────────────────────► stopping
+ *    ▲      worker: attach,               worker: no more kicks,          │
+ *    │      process                       wait for in_flight() == 0,      │
+ *    └──── control: last one ends the thread, queue_stopped ◄── detach ◄──┘ */
 #ifndef DEVICES_VIRTIO_QUEUE_RUN_H
 #define DEVICES_VIRTIO_QUEUE_RUN_H
 
@@ -12,21 +18,25 @@
 struct queue_run;
 
 struct queue_worker_ops {
-	/* The driver kicked queue q (or it was just started): pop, serve, push, flush. Worker. */
+	/* The driver kicked queue q (or it was just started): pop, serve, push, flush. At most
+	 * about one ring's worth, then queue_run_again(): a driver that never pauses must not keep
+	 * the worker from its other fds and from being stopped. Worker. */
 	void (*process)(struct virtio_dev *d, unsigned i, struct virtq *q);
-	/* Requests popped but not pushed; the stop waits, on the loop, until this is 0. May be NULL. */
+	/* Requests popped but not pushed; the stop waits, on the loop, until this is 0. May be
+	 * NULL. */
 	unsigned (*in_flight)(struct virtio_dev *d, unsigned i);
 	/* Before the first and after the last chain of a started queue; worker. May be NULL. Here a
-	 * back-end is bound to, and unbound from, the worker's loop. */
+	 * back-end is bound to, and unbound from, the worker's loop; detach may still unpop. */
 	int (*attach)(struct virtio_dev *d, unsigned i, struct virtq *q, struct ev_loop *loop);
 	void (*detach)(struct virtio_dev *d, unsigned i);
 };
 
-/* thread_of[i] gives the worker index of queue i; names[w] the thread's name. Threads are started
- * with the first queue and end with the last. Fills d->ops's queue half through the functions
- * below; d must be alive until queue_run_free(). */
-int queue_run_new(struct virtio_dev *d, const struct queue_worker_ops *ops, const unsigned *thread_of,
-	const char *const *names, struct queue_run **ret_run);
+/* thread_of[i] gives the worker index of queue i (below VIRTIO_QUEUES), names[w] the thread's name;
+ * both are copied. Threads are started with the first queue and end with the last. d must be alive
+ * until queue_run_free(). */
+int queue_run_new(struct virtio_dev *d, const struct queue_worker_ops *ops,
+	const unsigned *thread_of, const char *const *names, struct queue_run **ret_run);
+/* All queues stopped. NULL is fine. */
 void queue_run_free(struct queue_run *r);
 
 int queue_run_start(struct queue_run *r, unsigned i, const struct virtq_setup *s);
@@ -35,6 +45,8 @@ void queue_run_reset(struct queue_run *r);
 
 /* Worker: a request of queue i completed outside process(); lets a waiting stop go on. */
 void queue_run_idle(struct queue_run *r, unsigned i);
+/* Worker: calls process() again soon, after what else is ready. Any thread while the queue runs. */
+void queue_run_again(struct queue_run *r, unsigned i);
 /* Worker: virtq_pop failed. Stops serving the queue and posts `broken`. */
 void queue_run_broken(struct queue_run *r, unsigned i);
 struct virtq *queue_run_virtq(struct queue_run *r, unsigned i); /* worker, while started */

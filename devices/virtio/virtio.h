@@ -7,8 +7,8 @@
  *     ▲                                        queue_stop(i) … posted      │
  *     └───────────────────────── reset, posted ◄───────────────────────────┘
  *
- * There is no single "activate": vhost-user and VIRTIO_F_RING_RESET think per queue. Stop and reset
- * only begin; their end is posted to the control loop through virtio_events. */
+ * There is no single "activate": vhost-user and VIRTIO_BIT_RING_RESET think per queue. Stop and
+ * reset only begin; their end is posted to the control loop through virtio_events. */
 #ifndef DEVICES_VIRTIO_VIRTIO_H
 #define DEVICES_VIRTIO_VIRTIO_H
 
@@ -17,7 +17,7 @@
 #include <stdint.h>
 #include "devices/device.h"
 
-#define VIRTIO_QUEUES 16    /* queues a device may have; multi-queue raises it later */
+#define VIRTIO_QUEUES	 16   /* queues a device may have; multi-queue raises it later */
 #define VIRTIO_QUEUE_MAX 1024 /* largest ring we offer */
 
 /* virtio 1.2 §5 */
@@ -28,20 +28,26 @@ enum virtio_type {
 	VIRTIO_TYPE_RNG = 4,
 };
 
-/* virtio 1.2 §6: the bits that transports and rings understand. */
-#define VIRTIO_F_INDIRECT_DESC  (UINT64_C(1) << 28)
-#define VIRTIO_F_EVENT_IDX      (UINT64_C(1) << 29)
-#define VIRTIO_F_VERSION_1      (UINT64_C(1) << 32)
-#define VIRTIO_F_ACCESS_PLATFORM (UINT64_C(1) << 33)
-#define VIRTIO_F_RING_PACKED    (UINT64_C(1) << 34)
-#define VIRTIO_F_RING_RESET     (UINT64_C(1) << 40)
+/* virtio 1.2 §6: the bits that transports and rings understand, as masks (the kernel's VIRTIO_F_*
+ * are bit numbers). */
+#define VIRTIO_BIT_INDIRECT_DESC   (UINT64_C(1) << 28)
+#define VIRTIO_BIT_EVENT_IDX	   (UINT64_C(1) << 29)
+#define VIRTIO_BIT_VERSION_1	   (UINT64_C(1) << 32)
+#define VIRTIO_BIT_ACCESS_PLATFORM (UINT64_C(1) << 33)
+#define VIRTIO_BIT_RING_PACKED	   (UINT64_C(1) << 34)
+#define VIRTIO_BIT_RING_RESET	   (UINT64_C(1) << 40)
 
 /* How a queue tells the driver: a line, and for transports with an interrupt status register its
  * bits, set before the line is raised (virtio 1.2 §4.1.4.5, §4.2.2). */
 struct virtio_signal {
-	struct irq_line *line;     /* NULL: the driver wants no interrupt (VIRTIO_MSI_NO_VECTOR) */
-	_Atomic uint32_t *status;  /* NULL with MSI-X */
+	struct irq_line *line;	  /* NULL: the driver wants no interrupt (VIRTIO_MSI_NO_VECTOR) */
+	_Atomic uint32_t *status; /* NULL with MSI-X */
+	/* Instead of line, where the transport must see each one (INTx, which it can disable). */
+	void (*raise)(void *arg);
+	void *arg;
 };
+#define VIRTIO_ISR_QUEUE  1
+#define VIRTIO_ISR_CONFIG 2
 void virtio_signal_raise(const struct virtio_signal *s, uint32_t status_bits); /* any thread */
 
 /* Where a ring stands while nobody works on it. `popped` is the ordered set of heads taken but not
@@ -57,10 +63,10 @@ struct virtq_pos {
 struct virtq_setup {
 	uint16_t size;
 	uint64_t desc, avail, used; /* guest-physical */
-	uint64_t features;          /* negotiated */
-	int kick_fd;                /* eventfd, borrowed: readable = the driver kicked */
+	uint64_t features;	    /* negotiated */
+	int kick_fd;		    /* eventfd, borrowed: readable = the driver kicked */
 	struct virtio_signal signal;
-	const struct virtq_pos *pos;/* NULL = fresh ring */
+	const struct virtq_pos *pos; /* NULL = fresh ring */
 };
 
 struct virtio_dev;
@@ -86,7 +92,7 @@ struct virtio_dev_ops {
 	void (*config_write)(struct virtio_dev *d, uint32_t off, const void *buf, uint32_t len);
 	int (*queue_start)(struct virtio_dev *d, unsigned i, const struct virtq_setup *s);
 	int (*queue_stop)(struct virtio_dev *d, unsigned i); /* begins; ends in queue_stopped */
-	void (*reset)(struct virtio_dev *d);                 /* begins; ends in reset_done */
+	void (*reset)(struct virtio_dev *d);		     /* begins; ends in reset_done */
 	int (*visit)(struct virtio_dev *d, struct visitor *v);
 	void (*free)(struct virtio_dev *d); /* all queues stopped */
 };
@@ -98,8 +104,8 @@ struct virtio_dev {
 	unsigned nqueues;
 	uint16_t queue_max[VIRTIO_QUEUES];
 	uint32_t config_len;
-	struct dev_host *host;             /* not owned */
-	const struct virtio_events *events;/* set by the one transport that owns the device */
+	struct dev_host *host;		    /* not owned */
+	const struct virtio_events *events; /* set by the one transport that owns the device */
 	void *transport;
 };
 
