@@ -103,6 +103,7 @@ int arch_describe(struct guest_mem *m, const struct plan *p, const struct machin
 	o.irq_address_cells = 2;
 	o.irq_spec = irq_spec;
 	fdt_root_props(&o, "polyvisor,arm64");
+	fdt_put_cells(&o, "interrupt-parent", PHANDLE_GIC); /* of timer and PMU */
 	fdt_chosen(&o, machine, boot);
 	fdt_memory(&o, p);
 	cpus(&o, machine);

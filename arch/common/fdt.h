@@ -47,7 +47,7 @@ void fdt_put_reg(struct fdt_out *o, const struct plan_range *r, unsigned n);
 
 /* ---- nodes ---- */
 
-/* #address-cells, #size-cells, compatible, interrupt-parent of the root. */
+/* #address-cells, #size-cells, compatible, dma-coherent of the root. */
 void fdt_root_props(struct fdt_out *o, const char *compatible);
 void fdt_chosen(struct fdt_out *o, const struct machine *machine, const struct boot *boot);
 void fdt_memory(struct fdt_out *o, const struct plan *p);

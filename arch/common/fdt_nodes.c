@@ -15,7 +15,6 @@ void fdt_root_props(struct fdt_out *o, const char *compatible)
 	fdt_put_cells(o, "#size-cells", 2);
 	fdt_put_str(o, "compatible", compatible);
 	fdt_put_str(o, "model", compatible);
-	fdt_put_cells(o, "interrupt-parent", o->irq_phandle);
 	fdt_put_empty(o, "dma-coherent"); /* devices read and write RAM through the host's caches */
 }
 
@@ -66,6 +65,8 @@ static void put_interrupt(struct fdt_out *o, const struct dev_desc *d)
 	if (!d->has_irq)
 		return;
 	o->irq_spec(d->irq, d->level, cells);
+	/* Not in the root: riscv64's per-hart controllers must not inherit it. */
+	fdt_put_cells(o, "interrupt-parent", o->irq_phandle);
 	fdt_put_cells_n(o, "interrupts", cells, o->irq_cells);
 }
 

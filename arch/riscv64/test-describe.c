@@ -36,6 +36,8 @@ static void expect_cpus(const struct tree *t)
 	cr_assert_geq(fdt_stringlist_search(t->fdt, cpu, "riscv,isa-extensions", "sstc"), 0);
 	cr_assert_eq(fdt_stringlist_count(t->fdt, cpu, "riscv,isa-extensions"), 10);
 	cr_assert(fdt_getprop(t->fdt, cpu, "riscv,isa-extensions", &len));
+	cr_assert_not(fdt_getprop(t->fdt, 0, "interrupt-parent", NULL),
+		"the harts' controllers would wait for a parent");
 }
 
 /* Parent i is hart i's supervisor external interrupt. */
