@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <stdlib.h>
+#include "devices/testing/guest_driver.h"
+#include "devices/virtio/devs.h"
+
+#define MMIO_BASE 0xd0000000
+#define MMIO_PIN  5
+#define SLOT	  3
+
+static const struct pci_layout layout = {
+	.last_bus = 0,
+	.ecam = {0xe0000000, 0x100000},
+	.mmio32 = {0xc0000000, 0x1000000},
+	.mmio64 = {0x4000000000, 0x10000000},
+	.intx_pin = {16, 17, 18, 19},
+};
+
+static void must(int r, const char *what)
+{
+	if (r >= 0)
+		return;
+	fprintf(stderr, "%s: %d\n", what, r);
+	abort();
+}
+
+void guest_rig_init(struct guest_rig *r, uint64_t ram_bytes)
+{
+	*r = (struct guest_rig){0};
+	must(fake_host_init(&r->f, ram_bytes, true), "host");
+}
+
+void guest_rig_attach(struct guest_rig *r, const struct guest_transport *t, struct virtio_dev *dev)
+{
+	struct dev_host *h = &r->f.host;
+
+	if (t == &guest_mmio) {
+		must(virtio_mmio_new(h, dev, MMIO_BASE, MMIO_PIN, &r->device), "virtio-mmio");
+		guest_driver_init(&r->g, &r->f, t, MMIO_BASE, MMIO_PIN);
+	} else {
+		must(pci_root_new(h, "pci0", &layout, &r->root), "PCI root");
+		must(virtio_pci_new(h, dev, r->root, SLOT, &r->device), "virtio-pci");
+		guest_driver_init(&r->g, &r->f, t, layout.ecam.base + (SLOT << 15),
+			layout.intx_pin[SLOT % 4]);
+		r->g.root = r->root;
+	}
+	must(t->probe(&r->g), "probe");
+}
+
+void guest_rig_fini(struct guest_rig *r)
+{
+	guest_driver_fini(&r->g);
+	device_free(r->device);
+	if (r->root)
+		device_free(pci_root_device(r->root));
+	fake_host_fini(&r->f);
+}
