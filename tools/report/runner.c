@@ -32,9 +32,11 @@ struct attempt {
 	struct child_result child;
 };
 
+/* A new file each time: the kernel may still be closing the last VMM's, with its lock. */
 static int make_disk(void)
 {
-	cleanup_fd int fd = open("disk", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	unlink("disk");
+	cleanup_fd int fd = open("disk", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 
 	return fd < 0 || ftruncate(fd, DISK_BYTES) < 0 ? -errno : 0;
 }
