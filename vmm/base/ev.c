@@ -3,11 +3,11 @@
  * messages are one of the fds: an eventfd that the post which finds the list empty writes. All else
  * belongs to the loop's thread and needs no lock.
  *
+ * A handler may run a nested round, to wait for the posted end of something it has begun.
  * ev_del() during a round erases the fd from the events still to be called, so that its owner may
  * be freed at once. Timers are rounded up to epoll's millisecond: they never fire early. */
 #include "vmm/base/ev.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -21,11 +21,17 @@
 
 #define ROUND_EVENTS 32
 
+/* The events of a round that is being called; rounds nest when a handler waits for a posted end. */
+struct round {
+	struct epoll_event *events;
+	int n;
+	struct round *outer;
+};
+
 struct ev_loop {
 	int epoll_fd;
 	struct ev_fd wake;
-	struct epoll_event *round; /* events of the round being called, NULL outside */
-	int round_n;
+	struct round *round;	 /* the innermost, NULL outside */
 	struct ev_timer *timers; /* ascending at_ns */
 	bool quit;
 	pthread_mutex_t lock; /* leaf: guards the two below */
@@ -40,28 +46,57 @@ uint64_t ev_now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
-static struct ev_msg *take_msgs(struct ev_loop *loop)
+static struct ev_msg *take_msg(struct ev_loop *loop)
 {
 	LOCK_SCOPE(&loop->lock);
 	struct ev_msg *m = loop->msgs;
 
-	loop->msgs = NULL;
-	loop->msgs_end = &loop->msgs;
+	if (m)
+		loop->msgs = m->next;
+	if (!loop->msgs)
+		loop->msgs_end = &loop->msgs;
 	return m;
 }
 
+static unsigned count_msgs(struct ev_loop *loop)
+{
+	unsigned n = 0;
+	LOCK_SCOPE(&loop->lock);
+
+	for (struct ev_msg *m = loop->msgs; m; m = m->next)
+		n++;
+	return n;
+}
+
+static void wake(struct ev_loop *loop)
+{
+	uint64_t one = 1;
+
+	/* Cannot block or fail: the counter is read before each take, so it stays small. */
+	if (write(loop->wake.fd, &one, sizeof(one)) < 0) {
+	}
+}
+
 /* What is posted by a handler comes in the next round: a message that re-posts itself must not
- * starve the fds. */
-static void handle_msgs(struct ev_fd *w, uint32_t events)
+ * starve the fds. One is taken at a time, so that a nested round finds the others. */
+static void handle_msgs(struct ev_loop *loop)
+{
+	unsigned n = count_msgs(loop);
+	struct ev_msg *m;
+
+	while (n-- && (m = take_msg(loop)))
+		m->handle(m);
+	if (count_msgs(loop))
+		wake(loop);
+}
+
+static void woken(struct ev_fd *w, uint32_t events)
 {
 	uint64_t count;
 	ssize_t n = read(w->fd, &count, sizeof(count));
 
 	(void)n; /* only resets the eventfd */
-	for (struct ev_msg *m = take_msgs(w->loop), *next; m; m = next) {
-		next = m->next;
-		m->handle(m);
-	}
+	handle_msgs(w->loop);
 }
 
 int ev_loop_new(struct ev_loop **ret_loop)
@@ -73,7 +108,7 @@ int ev_loop_new(struct ev_loop **ret_loop)
 		return -ENOMEM;
 	pthread_mutex_init(&loop->lock, NULL);
 	loop->msgs_end = &loop->msgs;
-	loop->wake = (struct ev_fd){.fd = -1, .ready = handle_msgs};
+	loop->wake = (struct ev_fd){.fd = -1, .ready = woken};
 	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (loop->epoll_fd >= 0)
 		loop->wake.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -124,9 +159,10 @@ void ev_del(struct ev_fd *w)
 	if (!loop)
 		return;
 	ctl(loop, EPOLL_CTL_DEL, w, 0); /* fails only when the fd is closed already: also gone */
-	for (int i = 0; i < loop->round_n; i++)
-		if (loop->round[i].data.ptr == w)
-			loop->round[i].data.ptr = NULL;
+	for (struct round *r = loop->round; r; r = r->outer)
+		for (int i = 0; i < r->n; i++)
+			if (r->events[i].data.ptr == w)
+				r->events[i].data.ptr = NULL;
 	w->loop = NULL;
 }
 
@@ -175,7 +211,6 @@ static void fire_timers(struct ev_loop *loop)
 
 void ev_post(struct ev_loop *loop, struct ev_msg *m)
 {
-	uint64_t one = 1;
 	bool first;
 
 	m->next = NULL;
@@ -184,9 +219,8 @@ void ev_post(struct ev_loop *loop, struct ev_msg *m)
 	*loop->msgs_end = m;
 	loop->msgs_end = &m->next;
 	pthread_mutex_unlock(&loop->lock);
-	/* Cannot block or fail: the counter is read before each take, so it stays small. */
-	if (first && write(loop->wake.fd, &one, sizeof(one)) < 0) {
-	}
+	if (first)
+		wake(loop);
 }
 
 static int wait_ms(const struct ev_loop *loop, int timeout_ms)
@@ -207,21 +241,26 @@ static int wait_ms(const struct ev_loop *loop, int timeout_ms)
 int ev_run_once(struct ev_loop *loop, int timeout_ms)
 {
 	struct epoll_event events[ROUND_EVENTS];
-	int n = epoll_wait(loop->epoll_fd, events, ROUND_EVENTS, wait_ms(loop, timeout_ms));
+	struct round r = {.events = events, .outer = loop->round};
+	int n;
 
+	/* Nested in a message's handler, whose round has already read the wake-up of the rest. */
+	if (r.outer && count_msgs(loop)) {
+		handle_msgs(loop);
+		return 0;
+	}
+	n = epoll_wait(loop->epoll_fd, events, ROUND_EVENTS, wait_ms(loop, timeout_ms));
 	if (n < 0 && errno != EINTR)
 		return -errno;
-	assert(!loop->round); /* handlers must not run the loop that called them */
-	loop->round = events;
-	loop->round_n = n > 0 ? n : 0;
-	for (int i = 0; i < loop->round_n; i++) {
+	r.n = n > 0 ? n : 0;
+	loop->round = &r;
+	for (int i = 0; i < r.n; i++) {
 		struct ev_fd *w = events[i].data.ptr;
 
 		if (w)
 			w->ready(w, events[i].events);
 	}
-	loop->round = NULL;
-	loop->round_n = 0;
+	loop->round = r.outer;
 	fire_timers(loop);
 	return 0;
 }

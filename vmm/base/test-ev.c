@@ -244,3 +244,35 @@ Test(ev, a_thread_handles_what_was_posted_before_it_is_freed)
 	ev_thread_free(NULL);
 	ev_loop_free(NULL);
 }
+
+struct nested {
+	struct ev_loop *loop;
+	struct ev_msg outer, inner;
+	bool done;
+};
+
+static void nested_inner(struct ev_msg *m)
+{
+	container_of(m, struct nested, inner)->done = true;
+}
+
+static void nested_outer(struct ev_msg *m)
+{
+	struct nested *n = container_of(m, struct nested, outer);
+
+	for (int i = 0; i < 10 && !n->done; i++)
+		ev_run_once(n->loop, 10);
+}
+
+/* The awaited message was posted before the handler that waits for it ran: same batch. */
+Test(ev, a_handler_waits_for_a_message_of_its_own_batch)
+{
+	struct nested n = {.outer.handle = nested_outer, .inner.handle = nested_inner};
+
+	cr_assert_eq(ev_loop_new(&n.loop), 0);
+	ev_post(n.loop, &n.outer);
+	ev_post(n.loop, &n.inner);
+	ev_run_once(n.loop, 100);
+	cr_expect(n.done);
+	ev_loop_free(n.loop);
+}
