@@ -10,11 +10,13 @@
 # the first screen, which must not wait for a package index. --dry-run asks apt.
 group_estimate() {
 	case $1 in
-	build) echo "60 230" ;;
-	crash) echo "6 45" ;;
-	host-"$native") echo "40 180" ;;
-	host-*) echo "12 70" ;;
-	cross-*) echo "40 170" ;;
+	build) echo "63 246" ;;
+	crash) echo "1 15" ;;
+	host-"$native") echo "21 112" ;;
+	host-riscv64) echo "8 40" ;;
+	host-*) echo "11 65" ;;
+	cross-riscv64) echo "30 110" ;;
+	cross-*) echo "39 152" ;;
 	*) echo "0 0" ;;
 	esac
 }

@@ -23,7 +23,7 @@ usable() {
 # apt_install FLAG... PACKAGE...: apt-get install on the real machine with the private configuration.
 apt_install() {
 	LC_ALL=C apt-get -c "$APT_DIR/apt.conf" -o Dir::State::extended_states=/var/lib/apt/extended_states \
-		-o DPkg::Lock::Timeout=600 --no-install-recommends -y install "$@"
+		-o DPkg::Lock::Timeout=600 --no-install-recommends install "$@"
 }
 
 # plan_install PACKAGE...: fills PLAN_COUNT, PLAN_NAMES, PLAN_FETCH (bytes), PLAN_DISK (text).
@@ -31,9 +31,11 @@ plan_install() {
 	local text
 	text=$(apt_install --assume-no "$@" 2>&1 || true)
 	PLAN_DISK=$(sed -n 's/^After this operation, \(.*\) of additional disk space.*/\1/p' <<<"$text")
-	text=$(apt_install --print-uris "$@" 2>&1) || die "apt cannot install this: $(grep -m1 -A3 '^E:\|unmet' <<<"$text" | tr '\n' ' ')"
-	PLAN_FETCH=$(awk '/^\x27/ { s += $3 } END { printf "%d", s }' <<<"$text")
-	PLAN_NAMES=$(awk '/^\x27/ { sub(/_.*/, "", $2); print $2 }' <<<"$text" | sort | tr '\n' ' ')
+	text=$(apt_install --print-uris -qq "$@" 2>&1) || die "apt cannot install this: $(grep -m1 -A3 '^E:\|unmet' <<<"$text" | tr '\n' ' ')"
+	# Each is a line: 'URL' NAME_VERSION_ARCH.deb SIZE HASH
+	text=$(grep "^'" <<<"$text" || true)
+	PLAN_FETCH=$(awk '{ s += $3 } END { printf "%d", s }' <<<"$text")
+	PLAN_NAMES=$(awk '{ sub(/_.*/, "", $2); print $2 }' <<<"$text" | sort | tr '\n' ' ')
 	PLAN_COUNT=$(wc -w <<<"$PLAN_NAMES")
 }
 
@@ -47,7 +49,7 @@ run_install() {
 	export -f apt_install
 	export APT_DIR
 	as_root env DEBIAN_FRONTEND=noninteractive APT_DIR="$APT_DIR" \
-		bash -c "$(declare -f apt_install); apt_install \"\$@\"" apt_install "$@" </dev/null >"$log" 2>&1 &
+		bash -c "$(declare -f apt_install); apt_install -y \"\$@\"" apt_install "$@" </dev/null >"$log" 2>&1 &
 	pid=$!
 	while kill -0 $pid 2>/dev/null; do
 		sleep 0.2
