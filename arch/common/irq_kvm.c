@@ -42,14 +42,16 @@ static int wire_attach(struct irq_domain *d, uint32_t pin, int fd)
 {
 	struct irq_kvm *k = irq_kvm_of(d);
 
-	return k->opts.no_irqfd ? -EOPNOTSUPP : kvm_vm_irqfd(k->vm, pin, fd, true);
+	if (k->opts.no_irqfd || k->opts.no_wire_irqfd)
+		return -EOPNOTSUPP;
+	return kvm_vm_irqfd(k->vm, pin, fd, true);
 }
 
 static void wire_detach(struct irq_domain *d, uint32_t pin, int fd)
 {
 	struct irq_kvm *k = irq_kvm_of(d);
 
-	if (!k->opts.no_irqfd)
+	if (!k->opts.no_irqfd && !k->opts.no_wire_irqfd)
 		kvm_vm_irqfd(k->vm, pin, fd, false);
 }
 

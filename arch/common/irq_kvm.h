@@ -24,8 +24,9 @@ struct irq_kvm_opts {
 	/* The pin as KVM_IRQ_LINE counts (arm64: type SPI and INTID). NULL: the pin itself. */
 	uint32_t (*pin_line)(uint32_t pin);
 	bool has_msi;
-	bool msi_devid; /* routes and messages carry irq_msg.requester (KVM_MSI_VALID_DEVID) */
-	bool no_irqfd;	/* callers relay eventfds themselves */
+	bool msi_devid;	    /* routes and messages carry irq_msg.requester (KVM_MSI_VALID_DEVID) */
+	bool no_irqfd;	    /* callers relay eventfds themselves */
+	bool no_wire_irqfd; /* the same for wired pins only */
 };
 
 /* vm is borrowed. Makes no ioctl. 0, -EINVAL (npins) or -ENOMEM. */

@@ -63,7 +63,9 @@ static int aia_configure(struct arch_vm *a)
 
 static int aia_new(struct arch_vm *a)
 {
-	struct irq_kvm_opts o = {.npins = a->plan.npins, .has_msi = true};
+	/* An irqfd raises an APLIC source and never lowers it (Linux 6.12,
+	 * kvm_arch_set_irq_inatomic): of an edge line only the first interrupt would come. */
+	struct irq_kvm_opts o = {.npins = a->plan.npins, .has_msi = true, .no_wire_irqfd = true};
 	int r;
 
 	a->aia = kvm_device_new(a->vm, KVM_DEV_TYPE_RISCV_AIA);
