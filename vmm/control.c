@@ -303,6 +303,16 @@ static void stop_for_the_end(struct control *c)
 	}
 }
 
+/* Nobody is left waiting: what was submitted too late is refused, and replies posted here leave. */
+static void last_replies(struct control *c)
+{
+	ev_run_once(c->loop, 0);
+	for (struct vm_cmd *cmd; (cmd = head(c));)
+		answer(c, cmd,
+			err_set(&cmd->err, ERR_CONFLICT, -ESHUTDOWN, "the process is ending"));
+	ev_run_once(c->loop, 0);
+}
+
 void control_run(struct control *c, struct control_end *ret_end)
 {
 	step(c);
@@ -316,6 +326,7 @@ void control_run(struct control *c, struct control_end *ret_end)
 	}
 	stop_for_the_end(c);
 	give_back(c);
+	last_replies(c);
 	*ret_end = c->end;
 }
 
