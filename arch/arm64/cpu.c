@@ -215,8 +215,10 @@ int arch_vcpu_translate(struct arch_vcpu *c, const struct guest_mem *m,
 size_t arch_probe_code(uint64_t at, uint64_t mmio, uint32_t value, uint8_t *ret_code, size_t cap)
 {
 	static const uint32_t code[] = {
-		0x58000080, /* ldr x0, =mmio  (16 bytes on) */
-		0x180000a1, /* ldr w1, =value (20 bytes on) */
+		0x580000c0, /* ldr x0, =mmio  (24 bytes on) */
+		0x180000e1, /* ldr w1, =value (28 bytes on) */
+		0xb9000001, /* str w1, [x0] */
+		0x11000421, /* add w1, w1, #1; no KVM here is known to lack an instruction */
 		0xb9000001, /* str w1, [x0] */
 		0x14000000, /* b . */
 	};
@@ -225,8 +227,8 @@ size_t arch_probe_code(uint64_t at, uint64_t mmio, uint32_t value, uint8_t *ret_
 	if (cap < len)
 		return 0;
 	memcpy(ret_code, code, sizeof(code));
-	store_le(ret_code + 16, 8, mmio);
-	store_le(ret_code + 24, 4, value);
+	store_le(ret_code + 24, 8, mmio);
+	store_le(ret_code + 32, 4, value);
 	return len;
 }
 

@@ -194,8 +194,10 @@ size_t arch_probe_code(uint64_t at, uint64_t mmio, uint32_t value, uint8_t *ret_
 {
 	static const uint32_t code[] = {
 		0x00000297, /* auipc t0, 0 */
-		0x0182b303, /* ld t1, 24(t0): mmio */
-		0x0202a383, /* lw t2, 32(t0): value */
+		0x0202b303, /* ld t1, 32(t0): mmio */
+		0x0282a383, /* lw t2, 40(t0): value */
+		0x00732023, /* sw t2, 0(t1) */
+		0x00138393, /* addi t2, t2, 1; no KVM here is known to lack an instruction */
 		0x00732023, /* sw t2, 0(t1) */
 		0x0000006f, /* j . */
 		0x00000013, /* nop */
@@ -205,8 +207,8 @@ size_t arch_probe_code(uint64_t at, uint64_t mmio, uint32_t value, uint8_t *ret_
 	if (cap < len)
 		return 0;
 	memcpy(ret_code, code, sizeof(code));
-	store_le(ret_code + 24, 8, mmio);
-	store_le(ret_code + 32, 4, value);
+	store_le(ret_code + 32, 8, mmio);
+	store_le(ret_code + 40, 4, value);
 	return len;
 }
 
