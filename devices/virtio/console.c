@@ -18,6 +18,7 @@
 #define TX	   1
 #define QUEUE_SIZE 64
 #define INPUT_MAX  256
+#define OUTPUT_MAX (64 * KIB) /* of one chain: drivers send lines, and nobody else shall wait */
 
 struct virtio_console {
 	struct virtio_dev dev; /* first */
@@ -91,6 +92,18 @@ static int receive_some(struct virtio_console *c, struct virtq *q, unsigned *bud
 	return *budget ? 0 : 1;
 }
 
+static void transmit(struct virtio_console *c)
+{
+	size_t left = OUTPUT_MAX;
+
+	for (unsigned i = 0; i < c->chain.nout && left; i++) {
+		size_t n = MIN(c->chain.iov[i].iov_len, left);
+
+		chr_write(c->chr, c->chain.iov[i].iov_base, n);
+		left -= n;
+	}
+}
+
 static int transmit_some(struct virtio_console *c, struct virtq *q, unsigned *budget)
 {
 	for (; *budget; --*budget) {
@@ -98,8 +111,7 @@ static int transmit_some(struct virtio_console *c, struct virtq *q, unsigned *bu
 
 		if (r <= 0)
 			return r;
-		for (unsigned i = 0; i < c->chain.nout; i++)
-			chr_write(c->chr, c->chain.iov[i].iov_base, c->chain.iov[i].iov_len);
+		transmit(c);
 		virtq_push(q, &c->chain, 0);
 	}
 	return 1;
