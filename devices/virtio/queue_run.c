@@ -45,6 +45,7 @@ struct queue_run {
 	struct ev_msg reset; /* a reset that found nothing running */
 	struct run_worker worker[VIRTIO_QUEUES];
 	unsigned nqueues;
+	struct log_limit limit;
 	struct run_queue queue[];
 };
 
@@ -101,8 +102,8 @@ static void handle_start(struct ev_msg *m)
 		process(q);
 		return;
 	}
-	log_line(r->dev->host->log, LOG_ERROR, r->dev->id, "queue %u does not start: %s", q->i,
-		strerrordesc_np(-err));
+	log_limited(r->dev->host->log, &r->limit, LOG_ERROR, r->dev->id,
+		"queue %u does not start: %s", q->i, strerrordesc_np(-err));
 	ev_del(&q->kick);
 	q->vq.broken = true;
 	post_control(q, &q->broke);
