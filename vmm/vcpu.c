@@ -156,6 +156,12 @@ static void serve_exit(struct vcpu *v)
 	}
 }
 
+/* Written by control and by the vCPU's own thread, read by the kernel. */
+static void set_immediate_exit(struct vcpu *v, uint8_t on)
+{
+	__atomic_store_n(&v->kvm.run->immediate_exit, on, __ATOMIC_SEQ_CST);
+}
+
 /* Returns false when the thread shall end. */
 static bool park(struct vcpu *v)
 {
@@ -163,7 +169,7 @@ static bool park(struct vcpu *v)
 	 * enter once without running the guest, so that the registers are those after the
 	 * instruction. Not after a crash: the exit information must survive for the report. */
 	if (!(atomic_load(&v->requests->bits) & REQ_CRASH)) {
-		v->kvm.run->immediate_exit = 1;
+		set_immediate_exit(v, 1);
 		kvm_vcpu_run(&v->kvm);
 	}
 	ev_post(v->requests->control, &v->parked_msg);
@@ -174,7 +180,7 @@ static bool park(struct vcpu *v)
 	v->go = false;
 	bool end = v->end;
 	pthread_mutex_unlock(&v->lock);
-	v->kvm.run->immediate_exit = 0;
+	set_immediate_exit(v, 0);
 	return !end;
 }
 
@@ -250,7 +256,7 @@ int vcpu_start(struct vcpu *v)
 
 void vcpu_kick(struct vcpu *v)
 {
-	v->kvm.run->immediate_exit = 1;
+	set_immediate_exit(v, 1);
 	pthread_kill(v->thread, kick_signal());
 }
 

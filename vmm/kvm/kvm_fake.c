@@ -193,7 +193,7 @@ int kvm_vcpu_run(struct kvm_vcpu *v)
 {
 	const struct timespec ms = {.tv_nsec = 1000000};
 
-	if (*(volatile __u8 *)&v->run->immediate_exit)
+	if (__atomic_load_n(&v->run->immediate_exit, __ATOMIC_SEQ_CST))
 		return -EINTR;
 	if (kvm_fake_on_run)
 		return kvm_fake_on_run(v);
