@@ -6,6 +6,7 @@
  * returns, and is run again when their messages arrive. */
 #include "vmm/control.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -130,11 +131,24 @@ static void finish(struct control *c, int status)
 	c->quit = true;
 }
 
+/* A report holds the guest's registers and code: it is nobody else's to read, and a link that
+ * somebody put in its place is not followed. */
+static FILE *create_report(const char *path)
+{
+	const int flags = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC;
+	cleanup_fd int fd = open(path, flags, 0600);
+	FILE *f = fd < 0 ? NULL : fdopen(fd, "w");
+
+	if (f)
+		steal_fd(&fd);
+	return f;
+}
+
 static void crash(struct control *c, const char *why)
 {
 	c->end.why = why ? why : atomic_load(&vm_requests(c->vm)->crash_why);
 	if (c->opts.crash_path) {
-		cleanup_file FILE *f = fopen(c->opts.crash_path, "we");
+		cleanup_file FILE *f = create_report(c->opts.crash_path);
 		if (f) {
 			vm_crash_report(c->vm, why, f);
 			c->end.crashed = true;

@@ -141,7 +141,8 @@ static int make_memory(struct vm *vm, struct err *e)
 		const struct mem_region *g = &vm->mem.region[i];
 		r = kvm_vm_set_memory(&vm->kvm, i, 0, g->gpa, g->size, g->host);
 		if (r < 0)
-			err_set(e, ERR_HOST, r, "--memory size: KVM refuses the memory slot: %s",
+			err_set(e, ERR_HOST, r,
+				"--memory size: KVM refuses a memory slot this large: %s; allowed: less",
 				strerrordesc_np(-r));
 	}
 	return r;
