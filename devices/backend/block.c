@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include "devices/backend/block_file.h"
 #include "vmm/base/cleanup.h"
 #include "vmm/base/num.h"
@@ -169,20 +170,39 @@ static int lock_holder(int fd)
 	return pid;
 }
 
+/* The kernel frees the io_uring of a process that was killed, and with it the lock, a little after
+ * the process has gone: a lock that nobody seems to hold gets a second to go away. Returns 0, or
+ * a negative errno with *ret_pid, 0 where we cannot see who. */
+static int lock_patiently(int fd, struct flock *lock, int *ret_pid)
+{
+	struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
+
+	*ret_pid = 0;
+	for (int tries = 0;; tries++) {
+		if (fcntl(fd, F_OFD_SETLK, lock) == 0)
+			return 0;
+		if (errno != EAGAIN && errno != EACCES)
+			return -errno;
+		if (tries % 20 == 0)
+			*ret_pid = lock_holder(fd);
+		if (*ret_pid || tries == 100)
+			return -EBUSY;
+		nanosleep(&pause, NULL);
+	}
+}
+
 static int take_lock(const struct block_opts *o, int fd, struct err *e)
 {
 	struct flock lock = {.l_type = o->readonly ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET};
 	struct subject s = subject_of(o);
 	char who[40] = "another process";
-	int err, pid;
+	int pid, r = lock_patiently(fd, &lock, &pid);
 
-	if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
+	if (r == 0)
 		return 0;
-	err = errno;
-	if (err != EAGAIN && err != EACCES)
+	if (r != -EBUSY)
 		return err_set(
-			e, ERR_HOST, -err, "%s cannot be locked: %s", s.text, strerrordesc_np(err));
-	pid = lock_holder(fd);
+			e, ERR_HOST, r, "%s cannot be locked: %s", s.text, strerrordesc_np(-r));
 	if (pid)
 		snprintf(who, sizeof(who), "process %d", pid);
 	return err_set(e, ERR_HOST, -EBUSY,

@@ -231,7 +231,10 @@ static void file_kick(struct block *b)
 void block_file_fini(struct block_file *f)
 {
 	free(f->bounce);
-	cleanup_closep(&f->fd); /* the lock goes with the last descriptor */
+	/* The lock goes with the last descriptor, and an io_uring that knew the file drops its own
+	 * only later: the next owner may come before. */
+	fcntl(f->fd, F_OFD_SETLK, &(struct flock){.l_type = F_UNLCK, .l_whence = SEEK_SET});
+	cleanup_closep(&f->fd);
 }
 
 static void file_free(struct block *b)
