@@ -20,6 +20,7 @@ extern const struct plain_test *const __stop_plain_tests[] __attribute__((weak))
 
 /* Of the process that runs one test. Asserts may come from the test's own threads. */
 static _Atomic unsigned asserts, failures;
+static const struct plain_test *current;
 
 void plain_counted(void)
 {
@@ -47,7 +48,7 @@ void plain_skipped(const char *format, ...)
 {
 	va_list args;
 
-	fputs("skipped: ", stderr);
+	fprintf(stderr, "[SKIP] %s::%s: ", current->suite, current->name);
 	va_start(args, format);
 	vfprintf(stderr, format, args);
 	va_end(args);
@@ -70,6 +71,7 @@ static void run_here(const struct plain_test *test, const struct plain_test *sui
 	void (*fini)(void) = test->fini ? test->fini : suite ? suite->fini : NULL;
 	double timeout = test->timeout ? test->timeout : suite ? suite->timeout : 0;
 
+	current = test;
 	/* An alarm that the test does not catch ends it; sanitizers make everything slower. */
 	alarm(timeout ? (unsigned)timeout * 6 : TIMEOUT_S);
 	if (init)
@@ -78,6 +80,12 @@ static void run_here(const struct plain_test *test, const struct plain_test *sui
 	if (fini)
 		fini();
 	exit(failures ? STATUS_FAIL : test->exit_code);
+}
+
+static int passed(const struct plain_test *test)
+{
+	fprintf(stderr, "[PASS] %s::%s\n", test->suite, test->name);
+	return 1;
 }
 
 /* Returns 1 passed, 0 skipped, -1 failed, -2 crashed. */
@@ -96,16 +104,17 @@ static int run(const struct plain_test *test)
 	}
 	if (WIFSIGNALED(status)) {
 		if (test->signal && WTERMSIG(status) == test->signal)
-			return 1;
-		fprintf(stderr, "%s::%s: ended by %s\n", test->suite, test->name,
+			return passed(test);
+		fprintf(stderr, "[CRASH] %s::%s: %s\n", test->suite, test->name,
 			strsignal(WTERMSIG(status)));
 		return -2;
 	}
 	if (WEXITSTATUS(status) == STATUS_SKIP)
 		return 0;
 	if (!test->signal && WEXITSTATUS(status) == test->exit_code)
-		return 1;
-	fprintf(stderr, "%s::%s: exit status %d\n", test->suite, test->name, WEXITSTATUS(status));
+		return passed(test);
+	fprintf(stderr, "[FAIL] %s::%s: exit status %d\n", test->suite, test->name,
+		WEXITSTATUS(status));
 	return -1;
 }
 
@@ -127,7 +136,5 @@ int main(void)
 	}
 	fprintf(stderr, "[====] Synthesis: Tested: %u | Passing: %u | Failing: %u | Crashing: %u\n",
 		tested, passing, failing, crashing);
-	if (skipped)
-		fprintf(stderr, "[====] Skipped: %u\n", skipped);
 	return failing || crashing || !(tested + skipped) ? 1 : 0;
 }
