@@ -1,1 +1,149 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* A hostile driver's ring. Descriptors are mostly valid, so that chains are really walked; some
+ * fields are wrong now and then. Whatever comes, a chain that is handed out lies in guest memory.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include "devices/virtio/virtq.h"
+#include "vmm/base/num.h"
+
+#define SIZE  16
+#define DESC  0x1000
+#define AVAIL 0x2000
+#define USED  0x3000
+#define TABLE 0x4000
+#define RAM   (64 * KIB)
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static struct guest_mem mem;
+
+struct input {
+	const uint8_t *p;
+	size_t n;
+};
+
+static uint32_t take(struct input *in, unsigned bytes)
+{
+	uint32_t v = 0;
+
+	bytes = MIN((size_t)bytes, in->n);
+	memcpy(&v, in->p, bytes);
+	in->p += bytes;
+	in->n -= bytes;
+	return v;
+}
+
+static bool rarely(struct input *in)
+{
+	return take(in, 1) == 0x55;
+}
+
+static uint8_t *at(uint64_t gpa)
+{
+	return mem.region[0].host + gpa;
+}
+
+static void check(bool ok)
+{
+	if (!ok)
+		abort();
+}
+
+static void put_desc(struct input *in, uint64_t table, unsigned i, unsigned n)
+{
+	uint64_t addr = take(in, 2) & 0x7fff;
+	uint32_t len = 1 + (take(in, 2) & 0x7fff);
+	uint16_t flags = take(in, 1) & 3, next = (i + 1) % n;
+	uint8_t *d = at(table + 16 * i);
+
+	if (rarely(in))
+		addr = (uint64_t)take(in, 4) << take(in, 1) % 33;
+	if (rarely(in))
+		len = take(in, 4);
+	if (rarely(in))
+		next = take(in, 2);
+	if (table == DESC && (take(in, 1) & 7) == 0) {
+		flags = 4;
+		addr = TABLE;
+		len = 16 * (1 + take(in, 1) % SIZE);
+	}
+	if (rarely(in))
+		flags = take(in, 2);
+	store_le(d, 8, addr);
+	store_le(d + 8, 4, len);
+	store_le(d + 12, 2, flags);
+	store_le(d + 14, 2, next);
+}
+
+static void check_chain(const struct virtq_chain *c)
+{
+	uint64_t out = 0, in = 0;
+
+	check(c->head < SIZE && c->nout + c->nin >= 1 && c->nout + c->nin <= VIRTQ_CHAIN_MAX);
+	for (unsigned i = 0; i < (unsigned)c->nout + c->nin; i++) {
+		uint64_t off = (uint8_t *)c->iov[i].iov_base - mem.region[0].host;
+
+		check(off < RAM && c->iov[i].iov_len <= RAM - off && c->iov[i].iov_len);
+		*(i < c->nout ? &out : &in) += c->iov[i].iov_len;
+	}
+	check(out == c->out_len && in == c->in_len);
+}
+
+static void serve(struct virtq *q, struct input *in)
+{
+	static struct virtq_chain c;
+	int n = 0, r;
+
+	while ((r = virtq_pop(q, &c)) > 0) {
+		check(++n <= SIZE);
+		check_chain(&c);
+		if (rarely(in)) {
+			virtq_unpop(q, 1);
+			break;
+		}
+		virtq_push(q, &c, c.in_len);
+		if (take(in, 1) & 1)
+			virtq_publish(q);
+	}
+	check(r >= 0 ? !q->broken : q->broken);
+	virtq_publish(q);
+	virtq_disable_kick(q);
+	virtq_enable_kick(q);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct input in = {data, size};
+	struct mem_range ram = {0, RAM};
+	struct virtq_setup s = {.size = SIZE, .desc = DESC, .avail = AVAIL, .used = USED};
+	struct virtq q;
+
+	if (!mem.n)
+		check(guest_mem_init(&mem, &ram, 1, NULL, NULL) == 0);
+	memset(at(DESC), 0, TABLE - DESC);
+	s.features =
+		(uint64_t)take(&in, 1) << 28 & (VIRTIO_BIT_INDIRECT_DESC | VIRTIO_BIT_EVENT_IDX);
+	if (rarely(&in))
+		s.used = take(&in, 4);
+	if (virtq_init(&q, &mem, &s) < 0)
+		return 0;
+	for (int round = 0; in.n && round < 16; round++) {
+		uint16_t idx = load_le(at(AVAIL + 2), 2), fresh = take(&in, 1) % (SIZE + 1);
+
+		for (unsigned i = 0; i < SIZE; i++)
+			put_desc(&in, DESC, i, SIZE);
+		for (unsigned i = 0; i < SIZE; i++)
+			put_desc(&in, TABLE, i, SIZE);
+		for (unsigned i = 0; i < fresh; i++)
+			store_le(at(AVAIL + 4 + 2 * ((idx + i) % SIZE)), 2,
+				rarely(&in) ? take(&in, 2) : take(&in, 1) % SIZE);
+		store_le(at(AVAIL + 4 + 2 * SIZE), 2, take(&in, 2));
+		store_le(at(AVAIL), 2, take(&in, 1) & 1);
+		store_le(at(AVAIL + 2), 2, rarely(&in) ? take(&in, 2) : idx + fresh);
+		serve(&q, &in);
+		if (q.broken)
+			break;
+	}
+	return 0;
+}
