@@ -236,7 +236,7 @@ static int run(struct args *a)
 	control_submit(s.control, &s.cmd);
 	control_run(s.control, &end);
 	control_free(s.control);
-	if (s.failed)
+	if (s.failed && !end.signal) /* a signal refuses the commands it overtakes */
 		return usage(&s.err);
 	if (end.err.kind != ERR_NONE)
 		return usage(&end.err);

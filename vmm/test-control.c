@@ -18,6 +18,7 @@ struct rig {
 	struct control *control;
 	pthread_t thread;
 	struct control_end end;
+	unsigned vcpus; /* 0: two */
 };
 
 static void *run(void *arg)
@@ -55,14 +56,14 @@ static void on_done(struct vm_cmd *cmd)
 	pthread_mutex_unlock(&c->lock);
 }
 
-static struct vm_config *config(void)
+static struct vm_config *config(unsigned vcpus)
 {
 	struct vm_config *c = malloc(sizeof(*c));
 
 	vm_config_init(c);
 	c->serial.mode = CHR_NULL;
 	c->memory.size = 64 * 1024 * 1024;
-	c->cpus.boot = 2;
+	c->cpus.boot = vcpus ? vcpus : 2;
 	c->payload.kernel = strdup(getenv("POLYVISOR_TEST_KERNEL"));
 	return c;
 }
@@ -70,7 +71,9 @@ static struct vm_config *config(void)
 static int call(struct rig *r, enum vm_op op, struct err *ret_err)
 {
 	struct call c = {
-		.cmd = {.op = op, .done = on_done, .config = op == VM_CREATE ? config() : NULL},
+		.cmd = {.op = op,
+			.done = on_done,
+			.config = op == VM_CREATE ? config(r->vcpus) : NULL},
 		.lock = PTHREAD_MUTEX_INITIALIZER,
 		.cond = PTHREAD_COND_INITIALIZER,
 	};
@@ -176,6 +179,19 @@ Test(control, a_failed_create_gives_everything_back)
 	cr_expect_eq(call(&r, VM_CREATE, &e), -ENOENT);
 	cr_expect(strstr(e.text, "--kernel /nowhere"), "%s", e.text);
 	cr_expect_eq(count("/proc/self/fd"), fds);
+	rig_end(&r);
+}
+
+/* The fake host allows 8. */
+Test(control, more_vcpus_than_the_host_allows)
+{
+	struct rig r = {.vcpus = 9};
+	struct err e;
+
+	rig_start(&r);
+	cr_expect_eq(call(&r, VM_CREATE, &e), -EINVAL);
+	cr_expect_eq(e.kind, ERR_USAGE);
+	cr_expect(strstr(e.text, "--cpus boot: 9") && strstr(e.text, "1..8"), "%s", e.text);
 	rig_end(&r);
 }
 

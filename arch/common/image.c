@@ -109,7 +109,7 @@ ssize_t image_read_rest(
 	ssize_t n, r;
 
 	if (!p)
-		return err_set(e, ERR_USAGE, -E2BIG,
+		return err_set(e, ERR_HOST, -E2BIG,
 			"%s: does not fit in the guest's memory; raise --memory size=", f->flag);
 	n = image_read(f, p, max, e);
 	if (n < 0)
@@ -119,7 +119,7 @@ ssize_t image_read_rest(
 		return n;
 	r = image_read(f, &extra, 1, e);
 	if (r > 0)
-		return err_set(e, ERR_USAGE, -E2BIG,
+		return err_set(e, ERR_HOST, -E2BIG,
 			"%s: does not fit in the guest's memory; raise --memory size=", f->flag);
 	return r < 0 ? r : n;
 }
@@ -142,7 +142,7 @@ int image_load_initrd(struct guest_mem *m, int fd, uint64_t floor, uint64_t ceil
 	if (!f.size)
 		return err_set(e, ERR_HOST, -EINVAL, "--initramfs: the file is empty");
 	if (f.size > ceiling || align_down(ceiling - f.size, INITRD_ALIGN) < floor)
-		return err_set(e, ERR_USAGE, -ENOSPC,
+		return err_set(e, ERR_HOST, -ENOSPC,
 			"--initramfs: its %s do not fit in the guest's memory beside the kernel; raise "
 			"--memory size=",
 			num_format_size(f.size, need));

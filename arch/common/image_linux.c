@@ -100,7 +100,7 @@ static uint64_t pe_end(const struct head *h)
 
 static int no_room(struct err *e)
 {
-	return err_set(e, ERR_USAGE, -E2BIG,
+	return err_set(e, ERR_HOST, -E2BIG,
 		"--kernel: does not fit in the guest's memory; raise --memory size=");
 }
 

@@ -102,7 +102,7 @@ static int load_bzimage(struct guest_mem *m, const struct plan *p, struct image_
 	need = MAX(size, field(head, HDR_INIT_SIZE, 4));
 	at = place(head, p, need);
 	if (!at)
-		return err_set(e, ERR_USAGE, -ENOSPC,
+		return err_set(e, ERR_HOST, -ENOSPC,
 			"--kernel: needs %s of RAM above its load address; raise --memory size=",
 			num_format_size(align_up(need, MIB), text));
 	n = image_read(f, guest_mem_ptr(m, at, size), size, e);
