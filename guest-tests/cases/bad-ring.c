@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Rings that a broken or hostile driver writes, one fault at a time, to every device that is
- * found. The device may ask to be reset, answer with an error, or stand still; it must not take
- * the VMM down, and after a reset it must work.
+ * found. Where nothing sensible can be done with a fault the device must ask to be reset; with the
+ * rest it may also answer with an error, or stand still. It must not take the VMM down, and after a
+ * reset it must work.
  */
 #include "case.h"
 #include "driver.h"
@@ -186,7 +187,7 @@ static bool provoke(const struct vdev *dev, const struct fault *f)
 	vdev_notify(&d.dev, d.q.index);
 	WAIT_POLL((vdev_status(&d.dev) & STATUS_NEEDS_RESET) ||
 			  READ_ONCE(d.q.used->idx) != d.q.last_used,
-		f->must_ask ? 200 : 20);
+		f->must_ask ? 5000 : 20);
 	asked = vdev_status(&d.dev) & STATUS_NEEDS_RESET;
 	CHECK(!vdev_reset(&d.dev), "%s cannot be reset after '%s'", dev->name, f->name);
 	return asked;
@@ -215,8 +216,8 @@ static void test(const struct vdev *dev)
 		bool a = provoke(dev, &faults[i]);
 
 		asked += a;
-		if (!a && faults[i].must_ask)
-			note("%s: no reset asked for after %s\n", dev->name, faults[i].name);
+		CHECK(a || !faults[i].must_ask, "%s asks for no reset after %s", dev->name,
+			faults[i].name);
 		CHECK(!drv_open(&d, dev, F_INDIRECT, 8) && !drv_ping(&d),
 			"%s does not work after %s and a reset", dev->name, faults[i].name);
 	}
@@ -226,7 +227,6 @@ static void test(const struct vdev *dev)
 	vdev_reset(&d.dev);
 	note("%s: %u of %lu faults made it ask for a reset\n", dev->name, asked,
 		ARRAY_SIZE(faults));
-	CHECK(asked, "%s never asks for a reset", dev->name);
 }
 
 static void run(void)
