@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define CHILD_TEXT 8192
+#define CHILD_TEXT 32768
 
 struct child_result {
 	bool timed_out;

@@ -5,6 +5,7 @@
 #include "facts.h"
 
 #include <linux/kvm.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -47,17 +48,24 @@ void chip_cpu_facts(json_t *cpu)
 {
 	json_t *fields = json_object_get(cpu, "fields");
 	const char *text = json_string_value(json_object_get(fields, "isa"));
-	char *copy = text ? strdup(text) : NULL;
+	char *spaced = text ? malloc(2 * strlen(text) + 1) : NULL, *to = spaced;
+	bool single = true; /* among the letters that come before the first name */
 
 	set_file(cpu, "isa_of_device_tree", "/sys/firmware/devicetree/base/cpus/cpu@0/riscv,isa");
-	if (copy) {
-		/* "rv64imafdch_zicbom_…": the letters after rv64, then a name each */
-		for (char *c = copy; *c; c++)
-			if (*c == '_')
-				*c = ' ';
-		json_object_set_new(cpu, "features", words(copy));
+	if (!spaced || strncmp(text, "rv", 2)) {
+		free(spaced);
+		return;
 	}
-	free(copy);
+	/* "rv64imafdch_zicbom_…": a letter each after rv64, then a name each */
+	for (text += 2 + strspn(text + 2, "0123456789"); *text; text++) {
+		single &= *text != '_';
+		*to++ = *text == '_' ? ' ' : *text;
+		if (single)
+			*to++ = ' ';
+	}
+	*to = '\0';
+	json_object_set_new(cpu, "features", words(spaced));
+	free(spaced);
 }
 
 static int get(int vcpu, unsigned type, unsigned index, uint64_t *ret_value)

@@ -245,7 +245,7 @@ json_t *cpu_facts(void)
 	set_int(cpu, "online", sysconf(_SC_NPROCESSORS_ONLN));
 	add_cpuinfo(cpu);
 	add_caches(cpu);
-	set_file(cpu, "threads_per_core_of_cpu0", CPU_DIR "/cpu0/topology/thread_siblings_list");
+	set_file(cpu, "siblings_of_cpu_0", CPU_DIR "/cpu0/topology/thread_siblings_list");
 	set_file(cpu, "numa_nodes", "/sys/devices/system/node/online");
 	set_file(cpu, "frequency_max_khz", CPU_DIR "/cpu0/cpufreq/cpuinfo_max_freq");
 	set_file(cpu, "frequency_governor", CPU_DIR "/cpu0/cpufreq/scaling_governor");

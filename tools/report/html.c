@@ -72,10 +72,11 @@ static const char *model(const json_t *report)
 
 static void evidence(FILE *f, const json_t *test)
 {
-	static const char *const parts[][2] = {{"vmm_says", "VMM"}, {"serial", "serial port"}};
+	static const char *const parts[][2] = {
+		{"vmm_says", "VMM"}, {"serial", "serial port"}, {"crash_text", "crash"}};
 	const json_t *crash = json_object_get(test, "crash");
 
-	for (unsigned i = 0; i < 2; i++) {
+	for (unsigned i = 0; i < 3; i++) {
 		if (!*html_str(test, parts[i][0]))
 			continue;
 		fprintf(f, "<details><summary>%s</summary><pre>", parts[i][1]);
@@ -84,7 +85,7 @@ static void evidence(FILE *f, const json_t *test)
 	}
 	if (crash) {
 		char *text = json_dumps(crash, JSON_INDENT(1));
-		fputs("<details><summary>crash report</summary><pre>", f);
+		fputs("<details><summary>crash report, raw</summary><pre>", f);
 		html_text(f, text);
 		fputs("</pre></details>", f);
 		free(text);
@@ -97,7 +98,7 @@ static void tests(FILE *f, const json_t *report)
 	size_t i;
 
 	fputs("<h2>Tests</h2>\n<div class=\"wide\"><table>\n"
-	      "<tr><th>test<th>result<th>why<th>seconds\n",
+	      "<tr><th>test<th>result<th>why<th class=\"n\">seconds\n",
 		f);
 	json_array_foreach (json_object_get(report, "tests"), i, t) {
 		fputs("<tr><td>", f);
@@ -125,7 +126,7 @@ static void table(FILE *f, const char *folded, const json_t *obj)
 		html_text(f, folded);
 		fputs("</summary>", f);
 	}
-	fputs("<table>\n", f);
+	fputs("<table class=\"kv\">\n", f);
 	html_rows(f, obj);
 	fputs("</table>\n", f);
 	if (folded)

@@ -7,7 +7,7 @@
 #include <string.h>
 #include "vmm/base/num.h"
 
-#define BAR_WIDTH 420.0
+#define BAR_WIDTH 360.0
 
 void html_text(FILE *f, const char *text)
 {
@@ -69,13 +69,13 @@ static const char style[] =
 	"font-size:1.25rem}\n"
 	"table{border-collapse:collapse;width:100%}td,th{text-align:left;vertical-align:top;"
 	"padding:.25rem .7rem .25rem 0;border-bottom:1px solid var(--line);"
-	"overflow-wrap:anywhere}th{color:var(--dim);font-weight:500}td.n{text-align:right;"
-	"white-space:nowrap;font-variant-numeric:tabular-nums}\n"
+	"overflow-wrap:anywhere}th{color:var(--dim);font-weight:500}td.n,th.n{text-align:right;"
+	"white-space:nowrap;overflow-wrap:normal;font-variant-numeric:tabular-nums}\n"
 	".words span{display:inline-block;font:.8rem ui-monospace,monospace;background:var(--box);"
 	"border:1px solid var(--line);border-radius:.25rem;padding:0 .35rem;margin:.1rem}\n"
 	"pre{font-size:.8rem;background:var(--box);border:1px solid var(--line);padding:.6rem;"
 	"overflow-x:auto}details{margin:.5rem 0}summary{cursor:pointer;color:var(--dim)}\n"
-	".note{font-size:.8rem}.wide{overflow-x:auto}svg{display:block}svg .b{fill:var(--bar)}svg .w{stroke:var(--fg);"
+	".kv th{width:14rem}.note{font-size:.8rem}.wide{overflow-x:auto}svg{display:block}svg .b{fill:var(--bar)}svg .w{stroke:var(--fg);"
 	"stroke-width:1.5}\n";
 
 void html_head(FILE *f, const char *title)
@@ -243,7 +243,7 @@ void html_figures(FILE *f, const json_t *metrics)
 	}
 	fputs("<p class=\"dim\">Bars: the median, on a logarithmic scale. The thin line goes from the "
 	      "least to the most of all runs.</p>\n<div class=\"wide\"><table>\n"
-	      "<tr><th>figure<th>test<th>median<th><th>runs\n",
+	      "<tr><th>figure<th>test<th class=\"n\">median<th><th class=\"n\">runs\n",
 		f);
 	json_array_foreach (metrics, i, m) {
 		fputs("<tr><td>", f);

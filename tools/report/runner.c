@@ -233,8 +233,23 @@ static void try_once(const struct runner *r, const struct test_case *t, struct a
 		measure_start(a);
 }
 
+/* The VMM's crash report, raw, and as polyvisor-crash shows it where that is beside the VMM. */
+static void add_crash(const struct runner *r, struct attempt *a, json_t *result)
+{
+	json_t *crash = json_load_file("crash", 0, NULL);
+	char viewer[PATH_MAX + 8];
+	char *argv[] = {viewer, (char *)"crash", NULL};
+
+	if (!crash)
+		return;
+	json_object_set_new(result, "crash", crash);
+	snprintf(viewer, sizeof(viewer), "%s-crash", r->vmm);
+	if (!access(viewer, X_OK) && !child_run(argv, 10000, &a->child) && !a->child.status)
+		json_object_set_new(result, "crash_text", json_string(a->child.text));
+}
+
 /* What helps to find out why: the ends of both outputs, and the crash report. */
-static void add_evidence(struct attempt *a, json_t *result)
+static void add_evidence(const struct runner *r, struct attempt *a, json_t *result)
 {
 	cleanup_free char *serial = read_text("serial");
 	size_t len = serial ? strlen(serial) : 0;
@@ -253,9 +268,7 @@ static void add_evidence(struct attempt *a, json_t *result)
 	json_object_set_new(result, "serial", json_string(clean));
 	set_text(result, "vmm_says", last_line(a->child.text));
 	set_int(result, "status", a->child.status);
-	json_t *crash = json_load_file("crash", 0, NULL);
-	if (crash)
-		json_object_set_new(result, "crash", crash);
+	add_crash(r, a, result);
 }
 
 /* Runs a test as often as it is worth. */
@@ -284,7 +297,7 @@ static json_t *run_test(struct runner *r, const struct test_case *t)
 	json_object_set_new(result, "seconds", json_real(seconds));
 	set_int(result, "runs", runs);
 	if (a->verdict == VERDICT_FAIL)
-		add_evidence(a, result);
+		add_evidence(r, a, result);
 	r->count[a->verdict]++;
 	return result;
 }
