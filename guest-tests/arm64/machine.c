@@ -200,6 +200,11 @@ void power_reset(void)
 	psci(PSCI_RESET, 0, 0, 0);
 }
 
+bool power_reset_otherwise(void)
+{
+	return false;
+}
+
 _Noreturn void halt_forever(void)
 {
 	for (;;)

@@ -89,6 +89,8 @@ void timer_stop(void);
 /* Each returns only if the machine has no way to do it. */
 void power_off(void);
 void power_reset(void);
+/* Another way to the same end. False where the chip has only one; true: it did not work. */
+bool power_reset_otherwise(void);
 void test_exit(uint32_t value);
 _Noreturn void halt_forever(void);
 

@@ -216,6 +216,11 @@ void power_reset(void)
 	sbi(SBI_SRST, 0, 1, 0, 0);
 }
 
+bool power_reset_otherwise(void)
+{
+	return false;
+}
+
 _Noreturn void halt_forever(void)
 {
 	for (;;)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Ends of a run: isa-debug-exit, ACPI S5, and the three resets of a PC. */
+/* Ends of a run: isa-debug-exit, ACPI S5, ACPI's reset register and the i8042's reset line. */
 #include "acpi.h"
 #include "chip.h"
 #include "io.h"
@@ -26,10 +26,14 @@ void power_reset(void)
 		acpi_write_register(&acpi.reset, acpi.reset_value);
 		delay_us(10000);
 	}
+	power_reset_otherwise();
+}
+
+bool power_reset_otherwise(void)
+{
 	outb(0x64, 0xfe); /* i8042: pulse the reset line */
-	delay_us(10000);
-	outb(0xcf9, 0x06);
-	delay_us(10000);
+	delay_us(50000);
+	return true;
 }
 
 _Noreturn void halt_forever(void)
