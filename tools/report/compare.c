@@ -143,9 +143,15 @@ static bool same(const struct fact *a, const struct fact *b, unsigned tolerance)
 	return fabs(a->median - b->median) <= MIN(a->median, b->median) * tolerance / 100;
 }
 
+/* One line in columns, or three when a value is too long for that. */
 static void show(FILE *out, const char *path, const struct fact *a, const struct fact *b)
 {
-	fprintf(out, "%-44s %-28s %s", path, a ? a->value : ABSENT, b ? b->value : ABSENT);
+	const char *va = a ? a->value : ABSENT, *vb = b ? b->value : ABSENT;
+
+	if (strlen(va) > 28)
+		fprintf(out, "%s\n  %s\n  %s", path, va, vb);
+	else
+		fprintf(out, "%-44s %-28s %s", path, va, vb);
 	if (a && b && a->median > 0 && b->median > 0)
 		fprintf(out, " (%.2f times)", b->median / a->median);
 	fputc('\n', out);
