@@ -211,6 +211,7 @@ def step_native():
     else:
         yield from guest_tests('native', [], chip)
     yield from results_of('cli', *run(['python3', 'tools/lib/cli_test.py', binary, chip], 'cli'))
+    yield from results_of('chip-report', *run(['tools/report/test-bare'], 'report-bare'))
 
 
 def guest_tests(name, prefix, chip):
