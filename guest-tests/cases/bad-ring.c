@@ -187,7 +187,7 @@ static bool provoke(const struct vdev *dev, const struct fault *f)
 	vdev_notify(&d.dev, d.q.index);
 	WAIT_POLL((vdev_status(&d.dev) & STATUS_NEEDS_RESET) ||
 			  READ_ONCE(d.q.used->idx) != d.q.last_used,
-		f->must_ask ? 5000 : 20);
+		f->must_ask ? 10000 : 20);
 	asked = vdev_status(&d.dev) & STATUS_NEEDS_RESET;
 	CHECK(!vdev_reset(&d.dev), "%s cannot be reset after '%s'", dev->name, f->name);
 	return asked;

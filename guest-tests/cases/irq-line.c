@@ -27,7 +27,7 @@ static void test_level(struct irq irq)
 	CHECK(!irq_attach(&irq, on_interrupt, &machine.uart), "line %u has no controller", irq.num);
 	CHECK(!WAIT_IRQ(READ_ONCE(count), 5), "an interrupt came unasked");
 	uart_tx_irq(&machine.uart, true);
-	WAIT_IRQ(READ_ONCE(count) >= 3, 2000);
+	WAIT_IRQ(READ_ONCE(count) >= 3, 10000);
 	uart_tx_irq(&machine.uart, false);
 	CHECK(count >= 3, "level: %u interrupts while the line was up, not 3", count);
 	count = 0;
@@ -46,7 +46,7 @@ static void test_edge(struct irq irq)
 	CHECK(!irq_attach(&irq, on_interrupt, &machine.uart), "line %u has no controller", irq.num);
 	for (unsigned i = 1; i <= 3; i++) {
 		uart_tx_irq(&machine.uart, true);
-		WAIT_IRQ(READ_ONCE(count) >= i, 2000);
+		WAIT_IRQ(READ_ONCE(count) >= i, 10000);
 		once &= !WAIT_IRQ(READ_ONCE(count) > i, 3);
 		uart_tx_irq_pending(&machine.uart);
 		uart_tx_irq(&machine.uart, false);
@@ -71,7 +71,7 @@ static void run(void)
 		quiet_after = 1;
 		irq_attach(&machine.uart.irq, on_interrupt, &machine.uart);
 		uart_tx_irq(&machine.uart, true);
-		WAIT_IRQ(READ_ONCE(count), 2000);
+		WAIT_IRQ(READ_ONCE(count), 10000);
 		CHECK(count, "no interrupt");
 		return;
 	}

@@ -17,22 +17,23 @@ static void test(const struct vdev *dev)
 	vdev_driver_ok(&d.dev);
 	for (unsigned i = 1; i <= 3; i++) {
 		CHECK(!drv_ping(&d), "%s does not answer", dev->name);
-		CHECK(WAIT_IRQ(READ_ONCE(a.count) == i, 2000),
+		CHECK(WAIT_IRQ(READ_ONCE(a.count) == i, 10000),
 			"%s: %u interrupts after %u requests", dev->name, a.count, i);
 	}
 
 	msix_mask(dev->fn, 0, true);
 	CHECK(!drv_ping(&d), "%s does not answer while masked", dev->name);
 	CHECK(!WAIT_IRQ(READ_ONCE(a.count) != 3, 5), "%s: a masked vector interrupted", dev->name);
-	CHECK(msix_pending(dev->fn, 0), "%s: a masked vector is not pending", dev->name);
+	CHECK(WAIT_POLL(msix_pending(dev->fn, 0), 10000), "%s: a masked vector is not pending",
+		dev->name);
 	msix_mask(dev->fn, 0, false);
-	CHECK(WAIT_IRQ(READ_ONCE(a.count) == 4, 2000), "%s: nothing after unmasking", dev->name);
+	CHECK(WAIT_IRQ(READ_ONCE(a.count) == 4, 10000), "%s: nothing after unmasking", dev->name);
 	CHECK(!msix_pending(dev->fn, 0), "%s: still pending after delivery", dev->name);
 
 	drv_ping_add(&d);
 	vq_kick(&d.q);
 	cpu_wait(); /* asleep until the message wakes it */
-	CHECK(WAIT_IRQ(READ_ONCE(a.count) == 5, 2000), "%s: did not wake the CPU", dev->name);
+	CHECK(WAIT_IRQ(READ_ONCE(a.count) == 5, 10000), "%s: did not wake the CPU", dev->name);
 	vdev_reset(&d.dev);
 	msix_enable(dev->fn, false);
 	note("%s: %u vectors, %u interrupts\n", dev->name, msix_size(dev->fn), a.count);

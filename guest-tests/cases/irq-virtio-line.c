@@ -17,7 +17,7 @@ static void test(const struct vdev *dev)
 	vdev_driver_ok(&d.dev);
 	for (unsigned i = 1; i <= 3; i++) {
 		CHECK(!drv_ping(&d), "%s does not answer", dev->name);
-		CHECK(WAIT_IRQ(READ_ONCE(a.count) == i, 2000),
+		CHECK(WAIT_IRQ(READ_ONCE(a.count) == i, 10000),
 			"%s: %u interrupts after %u requests", dev->name, a.count, i);
 	}
 	CHECK(a.isr == 1, "%s: interrupt status 0x%x, not 1", dev->name, a.isr);

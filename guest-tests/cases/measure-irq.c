@@ -33,7 +33,7 @@ static void measure_uart(void)
 
 		uart_at = 0;
 		uart_tx_irq(&machine.uart, true);
-		CHECK(WAIT_SLEEP(READ_ONCE(uart_at), 2000), "no interrupt of the serial port");
+		CHECK(WAIT_SLEEP(READ_ONCE(uart_at), 10000), "no interrupt of the serial port");
 		samples[i] = uart_at - from;
 	}
 	irq_detach(&machine.uart.irq);
@@ -73,9 +73,9 @@ static void measure_virtio(const char *name, const struct vdev *v, bool message)
 		drv_ping_add(&d);
 		from = clock_ticks();
 		vq_kick(&d.q);
-		CHECK(WAIT_SLEEP(READ_ONCE(a.count) != before, 5000), "%s: no interrupt", v->name);
+		CHECK(WAIT_SLEEP(READ_ONCE(a.count) != before, 10000), "%s: no interrupt", v->name);
 		samples[i] = a.at - from;
-		CHECK(vq_wait(&d.q, NULL, 1000) >= 0, "%s: no answer", v->name);
+		CHECK(vq_wait(&d.q, NULL, 10000) >= 0, "%s: no answer", v->name);
 	}
 	vdev_reset(&d.dev);
 	metric_median(name, samples, ROUNDS);

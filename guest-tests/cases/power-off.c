@@ -23,7 +23,7 @@ static void run(void)
 	for (unsigned i = 1; i < machine.cpu_count; i++)
 		CHECK(!cpu_start(i, i + 1 < machine.cpu_count ? halt : off, NULL),
 			"CPU %u did not start", i);
-	WAIT_POLL(false, 2000);
+	WAIT_POLL(false, 10000);
 	case_fail("still running after the power-off");
 }
 

@@ -36,8 +36,8 @@ static void run(void)
 			unsigned before = got[0];
 
 			ipi_send(i);
-			CHECK(WAIT_IRQ(READ_ONCE(got[i]) == round, 5000), "CPU %u took no IPI", i);
-			CHECK(WAIT_IRQ(READ_ONCE(got[0]) == before + 1, 5000),
+			CHECK(WAIT_IRQ(READ_ONCE(got[i]) == round, 10000), "CPU %u took no IPI", i);
+			CHECK(WAIT_IRQ(READ_ONCE(got[0]) == before + 1, 10000),
 				"CPU %u sent no IPI back", i);
 		}
 	}

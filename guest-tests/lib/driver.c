@@ -57,7 +57,7 @@ int blk_request(struct drv *drv, uint32_t type, uint64_t sector, void *p, uint32
 
 	blk_add(drv, type, sector, p, n);
 	vq_kick(&drv->q);
-	if (vq_wait(&drv->q, &length, 5000) < 0)
+	if (vq_wait(&drv->q, &length, 10000) < 0)
 		return -1;
 	return READ_ONCE(blk_status);
 }
@@ -102,7 +102,7 @@ int drv_ping(struct drv *drv)
 
 	drv_ping_add(drv);
 	vq_kick(&drv->q);
-	if (vq_wait(&drv->q, &length, 5000) < 0)
+	if (vq_wait(&drv->q, &length, 10000) < 0)
 		return -1;
 	return drv->dev.type == VIRTIO_BLK && READ_ONCE(blk_status) != BLK_S_OK ? -1 : 0;
 }

@@ -140,12 +140,15 @@ void vdev_set_status(const struct vdev *d, uint8_t v)
 
 int vdev_reset(struct vdev *d)
 {
-	uint64_t end = deadline_ms(2000);
+	uint64_t end = deadline_ms(10000);
 
 	vdev_set_status(d, 0);
-	while (vdev_status(d))
-		if (deadline_passed(end))
+	while (vdev_status(d)) {
+		if (deadline_passed(end)) {
+			note("%s: status 0x%x long after a reset\n", d->name, vdev_status(d));
 			return -1;
+		}
+	}
 	d->features = 0;
 	return 0;
 }
@@ -180,8 +183,10 @@ int vdev_negotiate(struct vdev *d, uint64_t wanted)
 	mmio_write32(select, 1);
 	mmio_write32(value, (uint32_t)(features >> 32));
 	vdev_set_status(d, STATUS_ACK | STATUS_DRIVER | STATUS_FEATURES_OK);
-	if (!(vdev_status(d) & STATUS_FEATURES_OK))
+	if (!(vdev_status(d) & STATUS_FEATURES_OK)) {
+		note("%s: features 0x%lx refused, status 0x%x\n", d->name, features, vdev_status(d));
 		return -1;
+	}
 	d->features = features;
 	return 0;
 }

@@ -113,7 +113,7 @@ void vq_kick(struct vq *);
 bool vq_take(struct vq *, uint32_t *ret_id, uint32_t *ret_length);
 /* The same, waiting up to `ms`. */
 int vq_wait(struct vq *, uint32_t *ret_length, unsigned ms);
-/* Add, kick, wait (2 s). The length that the device says it wrote, or -1. */
+/* Add, kick, wait (10 s). The length that the device says it wrote, or -1. */
 int64_t vq_do(struct vq *, const struct vq_buf *, unsigned n);
 
 #endif

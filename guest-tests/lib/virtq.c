@@ -111,5 +111,5 @@ int64_t vq_do(struct vq *q, const struct vq_buf *b, unsigned n)
 	uint32_t length;
 
 	vq_kick(q);
-	return vq_wait(q, &length, 2000) == head ? (int64_t)length : -1;
+	return vq_wait(q, &length, 10000) == head ? (int64_t)length : -1;
 }
