@@ -64,15 +64,19 @@ deb_path() {
 	echo "$PV_CACHE/debs/${5##*/}"
 }
 
-# download LINE...: fetches those that the cache has not, all at once; 1 if one could not be had.
+# download LINE...: fetches those that the cache has not whole, all at once; 1 if one could not be had.
 download() {
 	local line args=() parts=() bytes=0 path
 	mkdir -p "$PV_CACHE/debs"
 	for line; do
 		path=$(deb_path "$line")
-		[ -e "$path" ] && continue
 		# shellcheck disable=SC2086
 		set -- $line
+		if [ -e "$path" ]; then
+			! sha256sum --status -c <<<"$4  $path" || continue
+			progress "${path##*/} in the cache is damaged: fetching it again"
+			rm -f "$path"
+		fi
 		args+=("$PV_MIRROR/$5" "$path.part" "SHA256:$4")
 		parts+=("$path")
 		bytes=$((bytes + $3))
