@@ -130,7 +130,6 @@ int image_load_initrd(struct guest_mem *m, int fd, uint64_t floor, uint64_t ceil
 	/* The guest unpacks its initramfs itself, so this is read as it lies on disk. */
 	struct image_file f = {.fd = fd, .flag = "--initramfs"};
 	struct stat st;
-	char need[24];
 	ssize_t n;
 
 	if (fstat(fd, &st) < 0)
@@ -143,9 +142,9 @@ int image_load_initrd(struct guest_mem *m, int fd, uint64_t floor, uint64_t ceil
 		return err_set(e, ERR_HOST, -EINVAL, "--initramfs: the file is empty");
 	if (f.size > ceiling || align_down(ceiling - f.size, INITRD_ALIGN) < floor)
 		return err_set(e, ERR_HOST, -ENOSPC,
-			"--initramfs: its %s do not fit in the guest's memory beside the kernel; raise "
-			"--memory size=",
-			num_format_size(f.size, need));
+			"--initramfs: its %llu bytes do not fit in the guest's memory beside the kernel; "
+			"raise --memory size=",
+			(unsigned long long)f.size);
 	boot->initrd = align_down(ceiling - f.size, INITRD_ALIGN);
 	n = image_read_rest(&f, m, boot->initrd, f.size, e);
 	if (n < 0)

@@ -98,10 +98,15 @@ static uint64_t pe_end(const struct head *h)
 	return end;
 }
 
-static int no_room(struct err *e)
+static int no_room(const struct plan *p, const struct linux_image *img, struct err *e)
 {
-	return err_set(e, ERR_HOST, -E2BIG,
-		"--kernel: does not fit in the guest's memory; raise --memory size=");
+	char need[24], at[24], have[24];
+
+	return err_set(e, ERR_USAGE, -E2BIG,
+		"--kernel: it needs %s at %s into RAM, more than --memory size=%s has beside the device "
+		"tree",
+		num_format_size(img->image_size, need), num_format_size(img->text_offset, at),
+		num_format_size(p->shape.ram, have));
 }
 
 static int load_kernel(struct guest_mem *m, const struct plan *p, struct image_file *f,
@@ -123,7 +128,7 @@ static int load_kernel(struct guest_mem *m, const struct plan *p, struct image_f
 	if (img.text_offset > p->fw_gpa - p->kernel_gpa ||
 		img.image_size > p->fw_gpa - p->kernel_gpa - img.text_offset ||
 		h.len > p->fw_gpa - p->kernel_gpa - img.text_offset)
-		return no_room(e);
+		return no_room(p, &img, e);
 	ret->entry = p->kernel_gpa + img.text_offset;
 	r = guest_mem_write(m, ret->entry, h.b, h.len);
 	if (r < 0)

@@ -234,7 +234,7 @@ Test(image, initrd)
 	fd = file_of(rd, 40 * MIB);
 	cr_assert_eq(load(&f, b, 4096, fd), 0, "%s", f.err.text);
 	store_le(b + 16, 8, 40 * MIB); /* now the kernel leaves less than 40 MiB */
-	expect_error(&f, load(&f, b, 4096, fd), "--initramfs: ", "40M");
+	expect_error(&f, load(&f, b, 4096, fd), "--initramfs: ", "41943040 bytes");
 	close(fd);
 
 	f.err = (struct err){0};
