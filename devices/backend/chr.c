@@ -20,6 +20,9 @@
 #include "vmm/base/list.h"
 #include "vmm/base/num.h"
 
+#define END_WAIT_MS 200
+#define END_NS	    1000000000ull
+
 /* Locked. Bytes written, 0 when the reader has no room or is gone. */
 static size_t write_now(struct chr *c, const uint8_t *p, size_t n)
 {
@@ -295,11 +298,30 @@ int chr_size(const struct chr *c, uint16_t *ret_cols, uint16_t *ret_rows)
 	return 0;
 }
 
+/* The last words of a guest: a reader that is only slow gets them, while it makes progress. */
+static void drain_at_end(struct chr *c)
+{
+	struct pollfd room = {.fd = c->out, .events = POLLOUT};
+	uint64_t end = ev_now_ns() + END_NS;
+	size_t done = 0;
+
+	while (done < c->nwait && c->out >= 0 && ev_now_ns() < end &&
+		poll(&room, 1, END_WAIT_MS) == 1) {
+		size_t n = write_now(c, c->wait + done, c->nwait - done);
+
+		if (!n)
+			break;
+		done += n;
+	}
+	c->nwait = 0;
+}
+
 void chr_free(struct chr *c)
 {
 	if (!c)
 		return;
 	chr_unbind(c);
+	drain_at_end(c);
 	chr_tty_restore(c);
 	if (c->own_out || (c->mode == CHR_SOCKET && c->out >= 0))
 		close(c->out);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "devices/backend/chr.h"
+#include "devices/backend/chr_priv.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -220,6 +220,38 @@ Test(chr, slow_reader)
 	reads(fd, "alive");
 	close(fd);
 	chr_free(c);
+}
+
+/* The end of what was written reaches a reader that comes late, though the writer is gone. */
+Test(chr, last_words)
+{
+	static char block[4096], sink[8192];
+	struct chr *c;
+	size_t n = 0;
+	ssize_t r;
+	int fd, i;
+	pid_t reader;
+
+	open_mode(CHR_SOCKET, &c);
+	fd = dial();
+	for (i = 0; i < 1000; i++) { /* until it waits with us, and not yet dropped */
+		chr_write(c, (uint8_t *)block, sizeof(block));
+		if (c->nwait)
+			break;
+	}
+	write_text(c, "the end");
+	reader = fork();
+	if (reader == 0) {
+		close(c->out); /* inherited: it would keep the connection open */
+		usleep(20000);
+		while ((r = read(fd, sink, sizeof(sink))) > 0)
+			n = r;
+		_exit(n >= 7 && !memcmp(sink + n - 7, "the end", 7) ? 0 : 1);
+	}
+	close(fd);
+	chr_free(c);
+	cr_assert_eq(waitpid(reader, &i, 0), reader);
+	cr_expect_eq(i, 0);
 }
 
 Test(chr, pty)
