@@ -64,6 +64,17 @@ deb_path() {
 	echo "$PV_CACHE/debs/${5##*/}"
 }
 
+# have LINE: the cache has that archive whole. Archives get there verified; a size that is wrong all the
+# same is noticed here, and any other damage with PV_VERIFY set, which costs a second for a kernel.
+have() {
+	local path
+	path=$(deb_path "$1")
+	# shellcheck disable=SC2086
+	set -- $1
+	[ -e "$path" ] && [ "$(stat -c %s "$path")" = "$3" ] || return 1
+	[ -z "${PV_VERIFY:-}" ] || echo "$4  $path" | sha256sum --status -c
+}
+
 # download LINE...: fetches those that the cache has not whole, all at once; 1 if one could not be had.
 download() {
 	local line args=() parts=() bytes=0 path
@@ -129,7 +140,7 @@ fetch_set() {
 missing_bytes() {
 	local bytes=0 line
 	while read -r line; do
-		[ -z "$line" ] || [ -e "$(deb_path "$line")" ] || bytes=$((bytes + $(cut -d' ' -f3 <<<"$line")))
+		[ -z "$line" ] || have "$line" || bytes=$((bytes + $(cut -d' ' -f3 <<<"$line")))
 	done <<<"$(pinned "$DEB_ARCH" "$@")"
 	echo "$bytes"
 }

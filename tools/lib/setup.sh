@@ -23,7 +23,7 @@ usable() {
 # apt_install FLAG... PACKAGE...: apt-get install on the real machine with the private configuration.
 apt_install() {
 	LC_ALL=C apt-get -c "$APT_DIR/apt.conf" -o Dir::State::extended_states=/var/lib/apt/extended_states \
-		-o DPkg::Lock::Timeout=600 --no-install-recommends install "$@"
+		-o DPkg::Lock::Timeout=600 -o DPkg::Options::=--force-unsafe-io --no-install-recommends install "$@"
 }
 
 # plan_install PACKAGE...: fills PLAN_COUNT, PLAN_NAMES, PLAN_FETCH (bytes), PLAN_DISK (text).
