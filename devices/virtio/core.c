@@ -210,7 +210,8 @@ static bool features_ok(struct virtio_core *c)
 {
 	uint64_t f = c->driver_features;
 
-	return !(f & ~offered(c)) && f & VIRTIO_BIT_VERSION_1 && c->dev->ops->accept(c->dev, f) == 0;
+	return !(f & ~offered(c)) && f & VIRTIO_BIT_VERSION_1 &&
+	       c->dev->ops->accept(c->dev, f) == 0;
 }
 
 void virtio_core_status_write(struct virtio_core *c, uint8_t status)

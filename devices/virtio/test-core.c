@@ -157,6 +157,19 @@ Test(core, device_may_refuse_features)
 	cr_expect_eq(virtio_core_status_read(&core), 3);
 }
 
+Test(core, features_must_have_been_offered)
+{
+	core.driver_feature_sel = 0;
+	virtio_core_features_write(&core, 2);
+	negotiate();
+	cr_expect_eq(virtio_core_status_read(&core), 3);
+	virtio_core_features_write(&core, 0); /* sel is 1: no VERSION_1 */
+	core.driver_feature_sel = 0;
+	virtio_core_features_write(&core, 4);
+	virtio_core_status_write(&core, 11);
+	cr_expect_eq(virtio_core_status_read(&core), 3, "legacy driver");
+}
+
 Test(core, features_are_frozen_after_features_ok)
 {
 	negotiate();

@@ -184,7 +184,8 @@ int vdev_negotiate(struct vdev *d, uint64_t wanted)
 	mmio_write32(value, (uint32_t)(features >> 32));
 	vdev_set_status(d, STATUS_ACK | STATUS_DRIVER | STATUS_FEATURES_OK);
 	if (!(vdev_status(d) & STATUS_FEATURES_OK)) {
-		note("%s: features 0x%lx refused, status 0x%x\n", d->name, features, vdev_status(d));
+		note("%s: features 0x%lx refused, status 0x%x\n", d->name, features,
+			vdev_status(d));
 		return -1;
 	}
 	d->features = features;

@@ -72,7 +72,7 @@ inventory_restore() {
 		inventory_sources | diff "$PV_INVENTORY/sources" - | sed -n 's/^[<>] [0-9a-f]*  /    /p' | sort -u >&2
 	fi
 	rm -rf "$PV_INVENTORY"
-	added=$(sort -u "$PV_CACHE/packages-added" 2>/dev/null | comm -12 - <(installed_names) | tr '\n' ' ')
+	added=$({ sort -u "$PV_CACHE/packages-added" 2>/dev/null || true; } | comm -12 - <(installed_names) | tr '\n' ' ')
 	if [ -z "${added// /}" ]; then
 		say "  packages     none added"
 	else
