@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* virtio-blk over a back-end that answers when the test says so: what happens to requests while the
+ * disk is slow. */
+#include <criterion/criterion.h>
+#include <linux/virtio_blk.h>
+#include <string.h>
+#include <unistd.h>
+#include "devices/backend/block.h"
+#include "devices/testing/guest_driver.h"
+#include "devices/virtio/devs.h"
+#include "vmm/base/num.h"
+
+#define RING 8
+
+struct slow {
+	struct block block; /* first */
+	struct ev_loop *loop;
+	void (*drained)(void *arg);
+	void *arg;
+	struct block_req *held; /* the worker's */
+	_Atomic unsigned nheld, most;
+	struct ev_msg let_go;
+	_Atomic bool bound;
+};
+
+static int slow_bind(struct block *b, struct ev_loop *loop, void (*drained)(void *arg), void *arg)
+{
+	struct slow *s = (struct slow *)b;
+
+	s->loop = loop;
+	s->drained = drained;
+	s->arg = arg;
+	s->bound = true;
+	return 0;
+}
+
+static void slow_unbind(struct block *b)
+{
+	struct slow *s = (struct slow *)b;
+
+	cr_expect_eq(s->nheld, 0u, "nothing is in flight");
+	s->bound = false;
+}
+
+static void slow_submit(struct block *b, struct block_req *r)
+{
+	struct slow *s = (struct slow *)b;
+
+	r->next = s->held;
+	s->held = r;
+	s->nheld++;
+	s->most = MAX(s->most, s->nheld);
+}
+
+static void slow_kick(struct block *b)
+{
+}
+
+static void answer_all(struct ev_msg *m)
+{
+	struct slow *s = container_of(m, struct slow, let_go);
+
+	while (s->held) {
+		struct block_req *r = s->held;
+
+		s->held = r->next;
+		s->nheld--;
+		r->done(r, 0);
+	}
+	s->drained(s->arg);
+}
+
+static const struct block_ops slow_ops = {
+	.name = "slow",
+	.bind = slow_bind,
+	.unbind = slow_unbind,
+	.submit = slow_submit,
+	.kick = slow_kick,
+};
+
+static struct guest_rig rig;
+static struct guest_driver *g;
+static struct slow slow;
+static uint64_t hdr;
+
+static void make(void)
+{
+	struct virtio_blk_opts o = {.queue_size = RING};
+	struct virtio_dev *dev;
+
+	slow = (struct slow){.block = {&slow_ops, .size = 1 * MIB, .block_size = 512},
+		.let_go.handle = answer_all};
+	guest_rig_init(&rig, 4 * MIB);
+	cr_assert_eq(virtio_blk_new(&rig.f.host, "_disk0", &slow.block, &o, &dev), 0);
+	guest_rig_attach(&rig, &guest_pci_msix, dev);
+	g = &rig.g;
+	cr_assert_eq(guest_negotiate(g, UINT64_MAX) & 8, 8);
+	guest_queue_init(g, 0, RING);
+	guest_driver_ok(g);
+	hdr = guest_alloc(g, 32, 16);
+	*(uint32_t *)guest_ptr(g, hdr, 4) = VIRTIO_BLK_T_FLUSH;
+}
+
+static void unmake(void)
+{
+	guest_rig_fini(&rig);
+}
+
+TestSuite(blk_slow, .init = make, .fini = unmake, .timeout = 30);
+
+static void flush_requests(unsigned n)
+{
+	struct guest_buf b[2] = {{hdr, 16, false}, {hdr + 16, 1, true}};
+
+	for (unsigned i = 0; i < n; i++)
+		guest_add(g, 0, b, 2);
+	g->t->kick(g, 0);
+}
+
+static void wait_held(unsigned n)
+{
+	for (int i = 0; i < 5000 && slow.nheld != n; i++)
+		usleep(1000);
+	cr_assert_eq(slow.nheld, n);
+}
+
+Test(blk_slow, answers_come_later)
+{
+	flush_requests(3);
+	wait_held(3);
+	cr_expect_eq(guest_used_idx(g, 0), 0);
+	ev_post(slow.loop, &slow.let_go);
+	for (int i = 0; i < 3; i++)
+		cr_expect(guest_wait_used(g, 0, NULL, NULL));
+}
+
+/* A driver that reuses descriptors which are still in flight: the device holds no more than its
+ * ring, and goes on when there is room. */
+Test(blk_slow, more_than_the_ring_holds)
+{
+	flush_requests(4);
+	wait_held(4);
+	flush_requests(4);
+	wait_held(8);
+	flush_requests(4);
+	usleep(20000);
+	cr_expect_eq(slow.nheld, 8u);
+	ev_post(slow.loop, &slow.let_go);
+	for (int i = 0; i < 8; i++)
+		cr_assert(guest_wait_used(g, 0, NULL, NULL));
+	wait_held(4);
+	ev_post(slow.loop, &slow.let_go);
+	for (int i = 0; i < 4; i++)
+		cr_assert(guest_wait_used(g, 0, NULL, NULL));
+	cr_expect_eq(slow.most, 8u);
+}
+
+/* §2.4: a reset has ended only when the device touches guest memory no more. */
+Test(blk_slow, reset_waits_for_what_is_in_flight)
+{
+	flush_requests(2);
+	wait_held(2);
+	g->t->set_status(g, 0);
+	usleep(20000);
+	cr_expect_neq(g->t->status(g), 0);
+	cr_expect(slow.bound);
+	ev_post(slow.loop, &slow.let_go);
+	cr_expect(guest_reset(g));
+	cr_expect_not(slow.bound);
+}
