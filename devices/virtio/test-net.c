@@ -321,6 +321,7 @@ Test(net, long_backlog)
 	for (int i = 0; i < 300; i++)
 		frames[i][3] = 100;
 	cr_assert_eq(write(n.wire, frames, sizeof(frames)), (ssize_t)sizeof(frames));
+	usleep(20000); /* past the start's own turn */
 	wire_send(&n, "small", 5);
 	give_rx(&n, 1, 50);
 	cr_assert(guest_wait_used(n.g, 0, NULL, &len));
