@@ -144,9 +144,15 @@ Test(mem, pin_and_discard_exclude_each_other, .fini = unmake)
 	cr_assert_eq(guest_mem_pin(&mem, "vfio", &why), 0);
 }
 
-Test(mem, the_default_is_a_sealed_memfd, .fini = unmake)
+Test(mem, the_default_is_nobody_elses, .fini = unmake)
 {
 	make(NULL);
+	cr_assert_eq(mem.region[0].fd, -1);
+}
+
+Test(mem, shared_is_a_sealed_memfd, .fini = unmake)
+{
+	make(&(struct mem_opts){.shared = true, .numa_node = -1});
 	cr_assert_geq(mem.region[0].fd, 0);
 	cr_assert_neq(ftruncate(mem.region[0].fd, 0), 0);
 	cr_assert_neq(ftruncate(mem.region[0].fd, 2 * RAM), 0);
