@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Backing is chosen once, here. What other processes must map (shared=on) and huge pages are a sealed
- * memfd a region, mapped shared: nobody who has it can shrink it under our feet. Everything else is
- * private anonymous memory, because its page faults cost less than shmem's: a Debian guest on an
- * arm64 host boots in 5.9 s of virtual time instead of 8.1 s. KSM (mergeable) looks at nothing else,
- * and many hosts give shmem no huge pages even when asked. RAM is not reserved, so that it may
- * exceed what the host has; hugetlb is, because there the alternative is a SIGBUS in the middle of a
- * guest's life. */
+/* Backing is chosen once, here. What other processes must map (shared=on) and huge pages are a
+ * sealed memfd a region, mapped shared: nobody who has it can shrink it under our feet. Everything
+ * else is private anonymous memory, because its page faults cost less than shmem's: a Debian guest
+ * on an arm64 host boots in 5.9 s of virtual time instead of 8.1 s. KSM (mergeable) looks at
+ * nothing else, and many hosts give shmem no huge pages even when asked. RAM is not reserved, so
+ * that it may exceed what the host has; hugetlb is, because there the alternative is a SIGBUS in
+ * the middle of a guest's life. */
 #include "vmm/base/mem_backing.h"
 
 #include <errno.h>
