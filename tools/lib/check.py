@@ -178,18 +178,21 @@ def step_fuzz():
         yield ('not ok', 'fuzz: build with clang', tail(output))
         return
     yield ('ok', 'fuzz: build with clang', '')
-    targets = []
-    for root, _, files in os.walk(where):
-        targets += [os.path.join(root, f) for f in files
-                    if f.startswith('fuzz-') and os.access(os.path.join(root, f), os.X_OK)]
-    for t in sorted(targets):
-        name = os.path.basename(t)
-        corpus = os.path.join(where, 'corpus', name)
-        os.makedirs(corpus, exist_ok=True)
-        yield from one(f'fuzz: {name} for {FUZZ_SECONDS} s',
-                       [t, f'-max_total_time={FUZZ_SECONDS}', '-timeout=10', '-rss_limit_mb=1024',
-                        f'-artifact_prefix={corpus}-', '-print_final_stats=1', corpus], name,
-                       timeout=120, env=SANITIZERS)
+    targets = [os.path.join(root, f) for root, _, files in os.walk(where) for f in files
+               if f.startswith('fuzz-') and os.access(os.path.join(root, f), os.X_OK)]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for results in pool.map(lambda t: list(fuzz_one(where, t)), sorted(targets)):
+            yield from results
+
+
+def fuzz_one(where, target):
+    name = os.path.basename(target)
+    corpus = os.path.join(where, 'corpus', name)
+    os.makedirs(corpus, exist_ok=True)
+    yield from one(f'fuzz: {name} for {FUZZ_SECONDS} s',
+                   [target, f'-max_total_time={FUZZ_SECONDS}', '-timeout=10', '-rss_limit_mb=1024',
+                    f'-artifact_prefix={corpus}-', '-print_final_stats=1', corpus], name,
+                   timeout=180, env=SANITIZERS)
 
 
 def step_chips():
