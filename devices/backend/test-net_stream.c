@@ -168,6 +168,85 @@ Test(net_stream, passt_gets_descriptor_and_words)
 	rmdir(dir);
 }
 
+#define DISCOVER_BYTES (14 + 20 + 8 + 240 + 4) /* Ethernet, IPv4, UDP, BOOTP, options */
+
+static void set_checksum(uint8_t *ip)
+{
+	uint32_t sum = 0;
+
+	for (int i = 0; i < 20; i += 2)
+		sum += ip[i] << 8 | ip[i + 1];
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = ~(sum + (sum >> 16));
+	ip[10] = sum >> 8;
+	ip[11] = sum;
+}
+
+/* RFC 2131: a client without an address asks who is there. */
+static void make_discover(uint8_t f[DISCOVER_BYTES])
+{
+	static const uint8_t mac[6] = {0x52, 0x54, 0, 1, 2, 3}, bootp[4] = {1, 1, 6, 0},
+			     options[8] = {0x63, 0x82, 0x53, 0x63, 53, 1, 1, 255};
+	uint8_t *ip = f + 14, *udp = ip + 20, *dhcp = udp + 8;
+	unsigned len = DISCOVER_BYTES - 14;
+
+	memset(f, 0, DISCOVER_BYTES);
+	memset(f, 0xff, 6);
+	memcpy(f + 6, mac, 6);
+	f[12] = 8;
+	ip[0] = 0x45;
+	ip[2] = len >> 8;
+	ip[3] = len;
+	ip[8] = 64;
+	ip[9] = 17;
+	memset(ip + 16, 255, 4);
+	set_checksum(ip);
+	udp[1] = 68;
+	udp[3] = 67;
+	udp[4] = (len - 20) >> 8;
+	udp[5] = len - 20;
+	memcpy(dhcp, bootp, 4);
+	memcpy(dhcp + 28, mac, 6);
+	memcpy(dhcp + 236, options, 8);
+}
+
+static bool is_offer(const uint8_t *f, int n)
+{
+	return n > 14 + 20 + 8 + 240 && f[12] == 8 && f[13] == 0 && f[14 + 9] == 17 &&
+	       f[14 + 20 + 1] == 67 && f[14 + 20 + 8] == 2;
+}
+
+/* The real one, where it is installed and this machine has a network for it to stand for. */
+Test(net_stream, passt_offers_an_address)
+{
+	static uint8_t in[70000], discover[DISCOVER_BYTES];
+	struct iovec out = {discover, sizeof(discover)}, v = {in, sizeof(in)};
+	struct err e = {0};
+	struct netdev *n;
+	bool offered = false;
+	int fd, pid;
+
+	if (netdev_passt_spawn(NULL, &fd, &pid, &e) < 0)
+		cr_skip_test("%s", e.text);
+	cr_assert_eq(netdev_stream_new(fd, &n), 0);
+	cr_assert_eq(n->ops->bind(n, loop, readable, writable, NULL), 0);
+	make_discover(discover);
+	n->ops->send(n, &out, 1);
+	for (int i = 0; i < 50 && !offered; i++) {
+		int r = n->ops->recv(n, &v, 1);
+
+		offered = r > 0 && is_offer(in, r);
+		if (r < 0)
+			ev_run_once(loop, 100);
+	}
+	if (!offered && waitpid(pid, NULL, WNOHANG) == pid)
+		cr_skip_test("passt finds no network here");
+	cr_expect(offered);
+	n->ops->unbind(n);
+	netdev_free(n);
+	cr_expect_eq(waitpid(pid, NULL, 0), pid, "it ends with its socket");
+}
+
 Test(net_stream, tap_messages)
 {
 	struct err e = {0};
