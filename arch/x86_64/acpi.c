@@ -102,10 +102,10 @@ static void fadt(struct tables *t, const struct machine *machine, uint64_t dsdt)
 		iapc |= IAPC_NO_CMOS_RTC;
 	if (power) {
 		flags |= FADT_RESET_REG;
-		put_gas(t, at + 116, power, 2); /* RESET_REG */
-		put(t, at + 128, 1, 1);		/* RESET_VALUE */
-		put_gas(t, at + 244, power, 0); /* SLEEP_CONTROL_REG */
-		put_gas(t, at + 256, power, 1); /* SLEEP_STATUS_REG */
+		put_gas(t, at + 116, power, ACPI_RESET_REG);	     /* RESET_REG */
+		put(t, at + 128, 1, 1);				     /* RESET_VALUE */
+		put_gas(t, at + 244, power, ACPI_SLEEP_CONTROL_REG); /* SLEEP_CONTROL_REG */
+		put_gas(t, at + 256, power, ACPI_SLEEP_STATUS_REG);  /* SLEEP_STATUS_REG */
 	}
 	put(t, at + 109, iapc, 2);
 	put(t, at + 112, flags, 4);

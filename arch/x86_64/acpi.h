@@ -9,6 +9,14 @@
 #include "arch/boot.h"
 #include "arch/x86_64/aml.h"
 
+/* Registers of the power device, from its base (devices/platform/platform.h). */
+enum {
+	ACPI_SLEEP_CONTROL_REG = 0,
+	ACPI_SLEEP_STATUS_REG = 1,
+	ACPI_RESET_REG = 2,
+	ACPI_GED_REG = 4
+};
+
 /* Writes all tables for guest-physical address gpa into buf. Returns the bytes used, or -ENOSPC.
  * The RSDP stands first. */
 int acpi_build(uint8_t *buf, size_t cap, uint64_t gpa, const struct plan *p,

@@ -160,6 +160,25 @@ static void write_start_info(
 	}
 }
 
+/* A PC starts its firmware again when real-mode code jumps to F000:FFF0. Linux does, on machines
+ * with hardware-reduced ACPI: it expects UEFI to reset them, and this is what it falls back to. */
+static void write_reset_vector(struct guest_mem *m, const struct machine *machine)
+{
+	const struct dev_desc *power = acpi_find_dev(machine, DEV_POWER);
+	uint8_t code[] = {
+		0xba, 0, 0, /* mov $port, %dx */
+		0xb0, 1,    /* mov $1, %al */
+		0xee,	    /* out %al, %dx */
+		0xf4,	    /* hlt */
+		0xeb, 0xfd, /* jmp to the hlt */
+	};
+
+	if (!power || power->space != SPACE_PIO)
+		return;
+	store_le(code + 1, 2, power->base + ACPI_RESET_REG);
+	memcpy(low(m, RESET_VECTOR, sizeof(code)), code, sizeof(code));
+}
+
 static size_t cmdline_limit(const struct boot *b)
 {
 	uint32_t kernel;
@@ -185,6 +204,7 @@ int arch_describe(struct guest_mem *m, const struct plan *p, const struct machin
 	r = write_cmdline(m, machine, boot, cmdline_limit(boot), e);
 	if (r < 0)
 		return r;
+	write_reset_vector(m, machine);
 	if (boot->proto == BOOT_PVH) {
 		write_start_info(m, p, boot, p->fw_gpa);
 		boot->arg = START_INFO_GPA;

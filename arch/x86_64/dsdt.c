@@ -6,7 +6,6 @@
 #include "vmm/base/num.h"
 
 #define SLEEP_S5 5 /* the value the sleep control register takes for power-off */
-#define GED_REG	 4 /* offset of the event bits, devices/platform/platform.h */
 
 /* What of PCIe the guest's own drivers may run: hot-plug, PME, AER, the capability structure
  * (PCI Firmware Spec 3.3 §4.5.1). SHPC hot-plug and LTR are not there. */
@@ -175,7 +174,7 @@ static void power(struct aml *a, const struct dev_desc *d)
 	crs = aml_crs_open(a);
 	aml_crs_irq(a, d->irq, d->level);
 	aml_crs_close(a, &crs);
-	aml_op_region_io(a, "GEDR", (uint16_t)(d->base + GED_REG), 1);
+	aml_op_region_io(a, "GEDR", (uint16_t)(d->base + ACPI_GED_REG), 1);
 	aml_field_byte(a, "GEDR", "GEDB");
 	method = aml_method(a, "_EVT", 1);
 	aml_byte(a, AML_STORE); /* reading clears, so once */

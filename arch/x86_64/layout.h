@@ -24,6 +24,7 @@
 #define LOW_RAM_END	0x0009fc00ull /* the EBDA of old follows */
 #define ACPI_GPA	0x000e0000ull
 #define ACPI_SIZE	0x00020000ull
+#define RESET_VECTOR	0x000ffff0ull /* F000:FFF0, the end of the reserved MiB */
 #define KERNEL_GPA	0x00100000ull
 
 #define RAM_LOW_END	0xc0000000ull

@@ -274,6 +274,12 @@ Test(x86_describe, start_info)
 		"virtio_mmio.device=4K@0xd0001000:11");
 }
 
+Test(x86_describe, real_mode_reset_vector_resets)
+{
+	describe(BOOT_LINUX64);
+	cr_expect_eq(at(0xffff0, 6), 0xee01b00602ba); /* out 1 to port 0x602 */
+}
+
 Test(x86_describe, long_command_lines_are_refused)
 {
 	static char line[70000];
