@@ -59,12 +59,12 @@ power() {
 
 suite_boot() {
 	power "boots with 1 vCPU from ext4 over PCI" "$ROOT pv.test=write,verify" \
-		cpus=1 test.write.ok test.verify.ok -- --disk path=/guest/disk.raw
+		cpus=1 test.write.ok test.verify.ok -- --disk path=/dev/vda
 	power "boots with 4 vCPUs from ext4 over PCI" "$ROOT pv.test=verify,write,verify" \
-		cpus=4 test.verify.ok test.write.ok -- --cpus boot=4 --disk path=/guest/disk.raw
+		cpus=4 test.verify.ok test.write.ok -- --cpus boot=4 --disk path=/dev/vda
 	power "boots with 4 vCPUs from ext4 over MMIO" "$ROOT pv.test=verify,write,verify" \
 		cpus=4 test.verify.ok test.write.ok -- --cpus boot=4 \
-		--disk path=/guest/disk.raw,transport=mmio --rng src=/dev/urandom,transport=mmio
+		--disk path=/dev/vda,transport=mmio --rng src=/dev/urandom,transport=mmio
 	power "boots without a disk" "$BASE" "guest.ready" -- --console null
 }
 
@@ -73,15 +73,15 @@ suite_end() {
 	local pid name="reads back after a reboot"
 	rm -f $LOG
 	rm -f /tmp/status
-	(vm "$ROOT pv.test=write pv.exit=poweroff" --disk path=/guest/disk.raw) || bad "$name" "write failed"
+	(vm "$ROOT pv.test=write pv.exit=poweroff" --disk path=/dev/vda) || bad "$name" "write failed"
 	rm -f $LOG
 	polyvisor --kernel /guest/kernel --initramfs /guest/initramfs --memory size=256M --serial file=$LOG \
-		--cmdline "$ROOT pv.test=verify,write pv.exit=reboot" --disk path=/guest/disk.raw </dev/null &
+		--cmdline "$ROOT pv.test=verify,write pv.exit=reboot" --disk path=/dev/vda </dev/null &
 	pid=$!
 	if wait_for "test verify ok" 3 200; then ok "$name"; else bad "$name" "no third boot that verifies"; fi
 
 	name="a second instance cannot write the same disk"
-	if polyvisor --kernel /guest/kernel --serial null --disk path=/guest/disk.raw </dev/null 2>/tmp/said; then
+	if polyvisor --kernel /guest/kernel --serial null --disk path=/dev/vda </dev/null 2>/tmp/said; then
 		bad "$name" "it started"
 	elif grep -q -- '--disk' /tmp/said && grep -q lock /tmp/said; then
 		ok "$name"
@@ -92,7 +92,7 @@ suite_end() {
 	name="killed, and the disk is free again"
 	kill -9 $pid
 	wait $pid 2>/dev/null
-	power "$name" "$ROOT pv.test=verify" guest.ready -- --disk path=/guest/disk.raw
+	power "$name" "$ROOT pv.test=verify" guest.ready -- --disk path=/dev/vda
 
 	name="a kernel panic ends in a reboot or stays, and SIGTERM ends it"
 	rm -f $LOG
@@ -121,16 +121,29 @@ suite_end() {
 
 # peer: answers the guest's line with one of ours.
 peer() {
-	while :; do echo pong | nc -l -p 7777 -w 20 >/tmp/heard 2>/dev/null; done
+	while :; do echo pong | nc -l -p 7777 -w 20 >>/tmp/heard 2>/dev/null; done
 }
 
-net() {
-	local name=$1 pid status=0
+# judge NAME STATUS: a guest that ended with that status has had an address and an answer, and we its line.
+judge() {
+	if [ "$2" != 0 ]; then
+		bad "$1" "polyvisor ended with $2"
+	elif has "$1" "test net ok"; then
+		if ! grep -q "ping" /tmp/heard; then
+			bad "$1" "heard '$(cat /tmp/heard)' from the guest"
+		else
+			ok "$1"
+		fi
+	fi
+}
+
+# tap NAME FLAG...: the network device of the VMM's making, with a DHCP server on it.
+tap() {
+	local name=$1 pid dhcp peer i=0 status=0
 	shift
 	rm -f $LOG /tmp/heard
-	vm "$ROOT pv.test=net pv.exit=poweroff" --disk path=/guest/disk.raw "$@" &
+	vm "$ROOT pv.test=net pv.exit=poweroff" --disk path=/dev/vda "$@" &
 	pid=$!
-	local i=0
 	while [ ! -e /sys/class/net/pvtap0 ] && [ $i -lt 50 ]; do usleep 100000; i=$((i + 1)); done
 	ip addr add 192.168.77.1/24 dev pvtap0
 	ip link set pvtap0 up
@@ -144,30 +157,55 @@ net() {
 	END
 	touch /tmp/leases
 	udhcpd -f /tmp/udhcpd.conf >/dev/null 2>&1 &
-	local dhcp=$!
+	dhcp=$!
 	peer &
-	local peer=$!
+	peer=$!
 	wait $pid || status=$?
 	kill $dhcp $peer 2>/dev/null
 	killall nc 2>/dev/null
-	if [ $status != 0 ]; then
-		bad "$name" "polyvisor ended with $status"
-	elif has "$name" "test net ok"; then
-		if [ -e /sys/class/net/pvtap0 ]; then bad "$name" "left its tap behind"; else ok "$name"; fi
-	fi
+	if [ -e /sys/class/net/pvtap0 ]; then bad "$name" "left its tap behind"; else judge "$name" $status; fi
+}
+
+# User-mode networking: what the guest sends to its gateway arrives at this host's own 127.0.0.1.
+passt() {
+	local name=$1 peer status=0
+	shift
+	[ -e /usr/bin/passt ] || { echo "skip $name: no passt in this host" && return; }
+	rm -f $LOG /tmp/heard
+	# passt takes its addresses from an interface of the host that is up and has a default route,
+	# becomes nobody, and pivots away from its root, which cannot be the initramfs: a mount over it is.
+	ip link add up0 type veth 2>/dev/null
+	for i in up0 $(cd /sys/class/net && echo veth*); do ip link set $i up; done
+	ip addr add 10.9.8.7/24 dev up0
+	ip route add default via 10.9.8.1
+	grep -q nobody /etc/passwd || echo 'nobody:x:65534:65534:nobody:/:/bin/false' >>/etc/passwd
+	grep -q nogroup /etc/group || echo 'nogroup:x:65534:' >>/etc/group
+	mkdir -p /own
+	peer &
+	peer=$!
+	timeout 240 unshare -m sh -c \
+		'mount --rbind / /own && cd /own && mount --move . / && exec chroot . "$@"' sh \
+		polyvisor --kernel /guest/kernel --initramfs /guest/initramfs \
+		--memory size=256M --serial file=$LOG --cmdline "$ROOT pv.test=net pv.exit=poweroff" \
+		--disk path=/dev/vda --net backend=passt "$@" </dev/null || status=$?
+	kill $peer 2>/dev/null
+	killall nc 2>/dev/null
+	sleep 1
+	if [ -n "$(pidof passt passt.avx2)" ]; then bad "$name" "left passt behind"; else judge "$name" $status; fi
 }
 
 suite_net() {
-	net "network over PCI: DHCP and data" --net tap=pvtap0
-	net "network over MMIO: DHCP and data" --net tap=pvtap0,transport=mmio
+	tap "network over PCI: DHCP and data" --net tap=pvtap0
+	tap "network over MMIO: DHCP and data" --net tap=pvtap0,transport=mmio
+	passt "network without privileges: DHCP and data through passt"
 }
 
 # Another kind of host: the essentials.
 suite_other() {
 	power "other host: boots with 4 vCPUs from ext4 over PCI" "$ROOT pv.test=write,verify" \
-		cpus=4 test.write.ok test.verify.ok -- --cpus boot=4 --disk path=/guest/disk.raw
+		cpus=4 test.write.ok test.verify.ok -- --cpus boot=4 --disk path=/dev/vda
 	power "other host: boots from ext4 over MMIO" "$ROOT pv.test=verify" \
-		test.verify.ok -- --disk path=/guest/disk.raw,transport=mmio --rng src=/dev/urandom,transport=mmio
+		test.verify.ok -- --disk path=/dev/vda,transport=mmio --rng src=/dev/urandom,transport=mmio
 }
 
 suite_$SUITE

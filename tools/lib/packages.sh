@@ -48,7 +48,7 @@ set_packages() {
 	kernel) echo "$KERNEL_META" ;;
 	kernel-16k) echo "linux-image-arm64-16k" ;;
 	busybox) echo "busybox-static" ;;
-	passt) echo "passt" ;;
+	passt) echo "passt libc6" ;;
 	share) echo "virtiofsd libc6 libgcc-s1 libcap-ng0 libseccomp2" ;;
 	root)
 		echo "base-files base-passwd netbase hostname libc6 libgcc-s1 dash bash libtinfo6" \
