@@ -31,8 +31,8 @@ has() {
 
 # wait_for PATTERN COUNT SECONDS
 wait_for() {
-	local i=0
-	while [ "$(grep -c "$1" $LOG 2>/dev/null || true)" -lt "$2" ]; do
+	local i=0 n
+	while n=$(grep -c "$1" $LOG 2>/dev/null) && [ "$n" -lt "$2" ] || [ "${n:-0}" = 0 ]; do
 		[ $i -lt "$3" ] || return 1
 		sleep 1
 		i=$((i + 1))
@@ -76,14 +76,23 @@ suite_end() {
 	(vm "$ROOT pv.test=write pv.exit=poweroff" --disk path=/dev/vda) || bad "$name" "write failed"
 	rm -f $LOG
 	polyvisor --kernel /guest/kernel --initramfs /guest/initramfs --memory size=256M --serial file=$LOG \
-		--cmdline "$ROOT pv.test=verify,write pv.exit=reboot" --disk path=/dev/vda </dev/null &
+		--cmdline "$ROOT pv.test=verify,write pv.exit=reboot" --disk path=/dev/vda \
+		--crash-report /tmp/crash.json </dev/null &
 	pid=$!
-	if wait_for "test verify ok" 3 200; then ok "$name"; else bad "$name" "no third boot that verifies"; fi
+	if wait_for "test verify ok" 3 200; then
+		ok "$name"
+	else
+		bad "$name" "no third boot that verifies"
+		kill -QUIT $pid
+		wait $pid
+		polyvisor-crash /tmp/crash.json | head -n 40 | sed 's/^/    | /'
+		return
+	fi
 
 	name="a second instance cannot write the same disk"
 	if polyvisor --kernel /guest/kernel --serial null --disk path=/dev/vda </dev/null 2>/tmp/said; then
 		bad "$name" "it started"
-	elif grep -q -- '--disk' /tmp/said && grep -q lock /tmp/said; then
+	elif grep -q -- '--disk' /tmp/said && grep -q 'lock\|in use' /tmp/said; then
 		ok "$name"
 	else
 		bad "$name" "$(cat /tmp/said)"
