@@ -61,7 +61,7 @@ def results_of(prefix, status, output):
     """Reads result lines; a non-zero end without a "not ok" line is a failure of its own."""
     seen = []
     for line in output.splitlines():
-        m = re.match(r'^(ok|not ok|skip) ([^:]*)(?:: (.*))?$', line.strip())
+        m = re.match(r'^(ok|not ok|skip) (.+?)(?:: (.*))?$', line.strip())
         if m:
             seen.append((m[1], f'{prefix}: {m[2]}', m[3] or ''))
     if status and not any(s == 'not ok' for s, _, _ in seen):
