@@ -30,7 +30,7 @@ static void run(void)
 	uint32_t v;
 
 	/* 16 MiB past the highest RAM, so that firmware's own pieces at its end do not count */
-	try_address(ALIGN_UP(machine.ram_end, 1u << 20) + (16u << 20));
+	try_address(ALIGN_UP(machine.ram_end, 1ull << 20) + (16ull << 20));
 	if (machine.win32.size)
 		try_address(machine.win32.cpu + machine.win32.size - 4096);
 	if (port_write(0x5678, 1, 0x55)) {

@@ -66,7 +66,7 @@ static void run(void)
 	}
 	if (port_read(0x3ff, 1, &v))
 		measure("exit-pio", pio);
-	mmio_address = ALIGN_UP(machine.ram_end, 1u << 20) + (16u << 20);
+	mmio_address = ALIGN_UP(machine.ram_end, 1ull << 20) + (16ull << 20);
 	mmio_address = (uint64_t)map_phys(mmio_address, 8);
 	measure("exit-absent", mmio);
 }
