@@ -62,7 +62,7 @@ size_up() {
 	# A package list, when anything is to be installed at all.
 	[ "$FETCH_MB" = 0 ] || FETCH_MB=$((FETCH_MB + 10))
 	FETCH_MB=$((FETCH_MB + bytes / 1000000))
-	DISK_MB=$((DISK_MB + bytes / 1000000 * 5 / 2))
+	DISK_MB=$((DISK_MB + bytes / 1000000 * 13 / 4))
 }
 
 # time_left SECONDS: for people.
@@ -301,6 +301,9 @@ finish() {
 	say ""
 	if [ "$FAILED" -gt 0 ]; then
 		die "$FAILED of ${#ORDER[@]} chips failed"
+	fi
+	if grep -qs emulated "$WORK/x86_64.row"; then
+		say "  x86_64's emulated host runs in real time: its \"init in\" depends on how busy this machine is."
 	fi
 	say "All ${#ORDER[@]} after $SECONDS seconds. Try next:"
 	say "  tools/chip-host ${ORDER[-1]} --guest --tty -- polyvisor --kernel /guest/kernel --initramfs /guest/initramfs --cmdline console=ttyS0"
