@@ -145,6 +145,7 @@ static int check_machine(struct elf_file *f, const uint16_t *machines)
 		elf_chip(machines[0]));
 }
 
+/* In the order of the program headers; an overlap with a later one is found at the later one. */
 static bool overlaps(const struct elf_file *f, unsigned i)
 {
 	const Elf64_Phdr *a = &f->phdr[i];
@@ -261,6 +262,10 @@ int elf_load(struct guest_mem *m, int fd, const uint16_t *machines, uint64_t low
 	r = read_notes(&f, &img);
 	if (r < 0)
 		return r;
+	if (!img.has_pvh)
+		return err_set(e, ERR_HOST, -ENOEXEC,
+			"--kernel: an ELF file without a PVH note; needed is a bzImage or an ELF "
+			"kernel with PVH support");
 	r = load_segments(&f, m, lowest, &img);
 	if (r < 0)
 		return r;

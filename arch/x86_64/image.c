@@ -127,10 +127,6 @@ static int load_elf(
 
 	if (r < 0)
 		return r;
-	if (!img.has_pvh)
-		return err_set(e, ERR_HOST, -ENOEXEC,
-			"--kernel: an ELF file without a PVH note; needed is a bzImage or an ELF "
-			"kernel with PVH support");
 	if (img.pvh_entry < p->kernel_gpa || img.pvh_entry >= MIN(img.end, low_ram_end(p)))
 		return err_set(e, ERR_HOST, -ENOEXEC,
 			"--kernel: damaged ELF file: the PVH entry lies outside its segments");

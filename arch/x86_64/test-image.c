@@ -169,7 +169,7 @@ Test(x86_image, initramfs_must_fit)
 
 struct elf {
 	Elf64_Ehdr h;
-	Elf64_Phdr p[2];
+	Elf64_Phdr p[3]; /* the last is left unused */
 	struct {
 		Elf64_Nhdr n;
 		char name[4];
@@ -186,7 +186,7 @@ static struct elf elf_kernel(void)
 			.e_machine = EM_X86_64,
 			.e_phoff = offsetof(struct elf, p),
 			.e_phentsize = sizeof(Elf64_Phdr),
-			.e_phnum = 2},
+			.e_phnum = 3},
 		.p = {{.p_type = PT_LOAD,
 			      .p_offset = offsetof(struct elf, text),
 			      .p_paddr = 2 * MIB,
@@ -294,7 +294,7 @@ Test(x86_image, bad_segments_are_refused)
 	k.p[0].p_paddr = 0x7000;
 	refused(&k, sizeof(k), "0x100000");
 	k = elf_kernel();
-	k.p[1] = k.p[0];
+	k.p[2] = k.p[0];
 	refused(&k, sizeof(k), "overlap");
 	k = elf_kernel();
 	k.p[0].p_offset = UINT64_MAX;
