@@ -68,6 +68,44 @@ suite_boot() {
 	power "boots without a disk" "$BASE" "guest.ready" -- --console null
 }
 
+# refused NAME STATUS WORD FLAG...: polyvisor ends at once with that status and one line that has the word.
+refused() {
+	local name=$1 want=$2 word=$3 status=0
+	shift 3
+	timeout 60 polyvisor --serial null "$@" </dev/null 2>/tmp/said || status=$?
+	if [ $status = "$want" ] && [ "$(wc -l </tmp/said)" = 1 ] && grep -q -e "^polyvisor: .*$word" /tmp/said; then
+		ok "$name"
+	else
+		rm -f $LOG
+		bad "$name" "status $status, said $(cat /tmp/said)"
+	fi
+}
+
+# Bad input that only a host of this chip, with its KVM, can tell. tools/lib/cli_test.py has the rest.
+suite_bad() {
+	local kernel="--kernel /guest/kernel"
+	head -c 40000 /guest/kernel >/tmp/cut
+	echo hello >/tmp/text
+	: >/tmp/empty
+	truncate -s 512M /tmp/large
+	refused "bad input: kernel truncated" 1 "--kernel" --kernel /tmp/cut
+	refused "bad input: not a kernel" 1 "--kernel" --kernel /tmp/text
+	refused "bad input: initramfs too large" 1 "--initramfs" $kernel --initramfs /tmp/large --memory size=256M
+	refused "bad input: memory beyond the chip's addresses" 2 "--memory size" $kernel --memory size=8000T
+	refused "bad input: disk missing" 1 "--disk" $kernel --disk path=/nowhere
+	refused "bad input: disk a directory" 1 "--disk" $kernel --disk path=/tmp
+	refused "bad input: disk empty" 1 "--disk" $kernel --disk path=/tmp/empty
+	refused "bad input: the same disk twice" 1 "--disk" $kernel --disk path=/dev/vda --disk path=/dev/vda
+	refused "bad input: tap that is no tap" 1 "--net" $kernel --net tap=lo
+	refused "bad input: more vCPUs than polyvisor can" 2 "--cpus boot" $kernel --cpus boot=256
+	mv /dev/kvm /dev/kvm-away
+	refused "bad input: /dev/kvm missing" 1 "/dev/kvm" $kernel
+	: >/dev/kvm
+	refused "bad input: /dev/kvm is not KVM" 1 "/dev/kvm" $kernel
+	rm /dev/kvm
+	mv /dev/kvm-away /dev/kvm
+}
+
 # A guest that verifies, writes and reboots for ever: the second round must find the first one's data.
 suite_end() {
 	local pid name="reads back after a reboot"
@@ -217,4 +255,4 @@ suite_other() {
 		test.verify.ok -- --disk path=/dev/vda,transport=mmio --rng src=/dev/urandom,transport=mmio
 }
 
-suite_$SUITE
+for part in $SUITE; do suite_$part; done
