@@ -46,6 +46,13 @@ int arch_vcpu_state_visit(struct arch_vcpu_state *s, struct visitor *v);
 uint64_t arch_vcpu_state_pc(const struct arch_vcpu_state *s);
 const char *arch_vcpu_state_mode(const struct arch_vcpu_state *s);
 
+/* For ELF cores: the machine (EM_X86_64…), and the notes of vCPU `index` as Linux and QEMU write
+ * them (NT_PRSTATUS, and what debuggers need to find a relocated kernel), appended to buf, each
+ * padded to 4 bytes. Returns their length, at most ARCH_CORE_NOTES, or -ENOSPC. */
+#define ARCH_CORE_NOTES 4096
+unsigned arch_core_machine(void);
+int arch_core_notes(const struct arch_vcpu_state *s, unsigned index, uint8_t *buf, size_t cap);
+
 /* ---- KVM half: arch/<a>/{irqchip,cpu,exit}.c ---- */
 
 struct arch_vm;
@@ -97,6 +104,9 @@ enum exit_action arch_vcpu_exit(struct arch_vcpu *c, const char **ret_why);
 /* Parked vCPU. get fills *s from KVM; set applies it in the architecture's own order. */
 int arch_vcpu_get(struct arch_vcpu *c, struct arch_vcpu_state *ret);
 int arch_vcpu_set(struct arch_vcpu *c, const struct arch_vcpu_state *s);
+/* Injects a non-maskable interrupt, or what the chip has in its place. Parked vCPU. -EOPNOTSUPP:
+ * this chip, or this KVM, has none. */
+int arch_vcpu_nmi(struct arch_vcpu *c);
 /* Guest-virtual to guest-physical with the vCPU's present tables; 0 or -EFAULT. For reports. */
 int arch_vcpu_translate(struct arch_vcpu *c, const struct guest_mem *m,
 	const struct arch_vcpu_state *s, uint64_t gva, uint64_t *ret_gpa);

@@ -26,6 +26,25 @@ enum dev_event {
 	DEV_EVENT_REMAP,    /* the PCI windows changed: see pci_root_remap(); the vCPU parks */
 };
 
+/* What outside listeners may want to know of a device. */
+enum dev_notice {
+	DEV_NOTICE_ACTIVATED, /* its driver set DRIVER_OK */
+	DEV_NOTICE_RESET,     /* its driver reset it */
+	DEV_NOTICE_PANIC,     /* the guest says that it panicked */
+};
+
+/* A count for people and programs; name is static, lower_case, "read_bytes". */
+struct dev_counter {
+	const char *name;
+	uint64_t value;
+};
+
+/* One property as it came out: {"offload_tso", "on"}; what is static. */
+struct dev_achieved {
+	const char *what;
+	char text[64];
+};
+
 struct dev_host;
 
 struct dev_host_ops {
@@ -40,6 +59,9 @@ struct dev_host_ops {
 	/* Wall clock in ns since 1970, and its monotonic companion; devices ask here so that tests
 	 * and restores can decide. */
 	uint64_t (*realtime_ns)(struct dev_host *h);
+	/* Tells the outside, any thread, never blocks. A guest that causes many has some dropped.
+	 * May be NULL. */
+	void (*notice)(struct dev_host *h, const char *id, enum dev_notice n);
 };
 
 struct dev_host {
@@ -70,6 +92,18 @@ struct device_ops {
 	int (*visit)(struct device *d, struct visitor *v);
 	/* Fills up to max descriptions; returns how many. Control. May be NULL (PCI functions). */
 	unsigned (*describe)(const struct device *d, struct dev_desc *ret, unsigned max);
+	/* Stops the device's own activity (queues), so that guest memory and state hold still:
+	 * begins at pause(); its end arrives as messages on the control loop, after which paused()
+	 * is true. resume() goes on where it stopped. Control, vCPUs parked. May be NULL: nothing
+	 * to stop. */
+	void (*pause)(struct device *d);
+	bool (*paused)(const struct device *d);
+	void (*resume)(struct device *d);
+	/* Fills up to max counts; returns how many. Control, at any time. May be NULL. */
+	unsigned (*counters)(struct device *d, struct dev_counter *ret, unsigned max);
+	/* How what was configured came out (offloads negotiated, queue size in use); returns how
+	 * many of at most max. Control, at any time. May be NULL. */
+	unsigned (*achieved)(struct device *d, struct dev_achieved *ret, unsigned max);
 	void (*free)(struct device *d); /* unregisters its regions and frees itself */
 };
 

@@ -18,6 +18,7 @@
 struct cpus_config {
 	uint32_t boot, max; /* max 0 = boot */
 	char *model;	    /* "host" or "baseline:FILE" */
+	char *affinity;	    /* "[0@[0,2-3],1@[4]]": vCPU@[host CPUs]; NULL = anywhere */
 };
 
 struct memory_config {
@@ -72,6 +73,14 @@ struct console_config {
 	int slot;
 };
 
+struct vsock_config {
+	uint64_t cid; /* 0 = no device */
+	char *socket, *id;
+	int fd; /* a listening socket's, -1 = listen on socket */
+	int transport;
+	int slot;
+};
+
 struct machine_config {
 	uint32_t version;
 };
@@ -86,6 +95,7 @@ struct vm_config {
 	unsigned nnets;
 	struct rng_config rng;
 	struct console_config serial, console;
+	struct vsock_config vsock;
 	struct machine_config machine;
 	bool test_exit;
 };

@@ -31,9 +31,26 @@ struct control {
 
 /* ---- which command is legal when ---- */
 
-static const char *const state_names[VM_STATES] = {"not created", "created", "running", "paused"};
-static const char *const op_names[VM_OPS] = {"create", "boot", "pause", "resume", "reboot",
-	"shutdown", "delete", "crash report", "quit"};
+static const char *const state_names[VM_STATES] = {
+	"not created", "created", "running", "paused", "dumping"};
+static const char *const op_names[VM_OPS] = {
+	[VM_CREATE] = "vm.create",
+	[VM_BOOT] = "vm.boot",
+	[VM_PAUSE] = "vm.pause",
+	[VM_RESUME] = "vm.resume",
+	[VM_REBOOT] = "vm.reboot",
+	[VM_SHUTDOWN] = "vm.shutdown",
+	[VM_DELETE] = "vm.delete",
+	[VM_POWER_BUTTON] = "vm.power-button",
+	[VM_NMI] = "vm.nmi",
+	[VM_ADD] = "vm.add",
+	[VM_INFO] = "vm.info",
+	[VM_COUNTERS] = "vm.counters",
+	[VM_DEVICE] = "vm.devices",
+	[VM_COREDUMP] = "vm.coredump",
+	[VM_CRASH] = "crash report",
+	[VMM_QUIT] = "vmm.shutdown",
+};
 
 #define IN(s) (1u << VM_##s)
 static const uint8_t legal[VM_OPS] = {
@@ -232,7 +249,7 @@ static int execute(struct control *c, struct vm_cmd *cmd)
 	case VMM_QUIT:
 		c->quit = true;
 		return 0;
-	case VM_OPS:
+	default:
 		break;
 	}
 	return -EINVAL;

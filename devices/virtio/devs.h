@@ -11,6 +11,7 @@ struct block;
 struct netdev;
 struct chr;
 struct pci_root;
+struct vsock_unix;
 
 struct virtio_blk_opts {
 	char serial[21];     /* at most 20 bytes and NUL (virtio 1.2 §5.2.6.1) */
@@ -30,6 +31,14 @@ int virtio_net_new(struct dev_host *h, const char *id, struct netdev *n,
 int virtio_rng_new(struct dev_host *h, const char *id, int source_fd, struct virtio_dev **ret_dev);
 int virtio_console_new(
 	struct dev_host *h, const char *id, struct chr *c, struct virtio_dev **ret_dev);
+
+/* One key, KEY_POWER: how a person asks a guest without ACPI to switch itself off (§5.8). */
+int virtio_input_new(struct dev_host *h, const char *id, struct virtio_dev **ret_dev);
+void virtio_input_power_key(struct virtio_dev *d); /* control: press and release */
+
+/* Sockets between guest and host (§5.10), over a unix socket on the host side. */
+int virtio_vsock_new(struct dev_host *h, const char *id, uint64_t cid, struct vsock_unix *u,
+	struct virtio_dev **ret_dev);
 
 /* The transports take dev in all cases (freed on error too). */
 /* virtio-mmio (virtio 1.2 §4.2) at base, 0x200 bytes, edge interrupt `pin`. */

@@ -26,6 +26,8 @@ enum virtio_type {
 	VIRTIO_TYPE_BLOCK = 2,
 	VIRTIO_TYPE_CONSOLE = 3,
 	VIRTIO_TYPE_RNG = 4,
+	VIRTIO_TYPE_INPUT = 18,
+	VIRTIO_TYPE_VSOCK = 19,
 };
 
 /* virtio 1.2 §6: the bits that transports and rings understand, as masks (the kernel's VIRTIO_F_*
@@ -94,6 +96,9 @@ struct virtio_dev_ops {
 	int (*queue_stop)(struct virtio_dev *d, unsigned i); /* begins; ends in queue_stopped */
 	void (*reset)(struct virtio_dev *d);		     /* begins; ends in reset_done */
 	int (*visit)(struct virtio_dev *d, struct visitor *v);
+	/* As in struct device_ops; any time, while queues run too. May be NULL. */
+	unsigned (*counters)(struct virtio_dev *d, struct dev_counter *ret, unsigned max);
+	unsigned (*achieved)(struct virtio_dev *d, struct dev_achieved *ret, unsigned max);
 	void (*free)(struct virtio_dev *d); /* all queues stopped */
 };
 

@@ -12,8 +12,8 @@ enum err_kind {
 	ERR_NONE,
 	ERR_USAGE,     /* a flag or value outside what is allowed: exit 2, HTTP 400 */
 	ERR_NOT_FOUND, /* no such id: exit 1, HTTP 404 */
-	ERR_CONFLICT,  /* a duplicate, or not legal in this state: exit 1, HTTP 409 (405 for state)
-			*/
+	ERR_CONFLICT,  /* a duplicate, or not legal in this state: exit 1, HTTP 409 */
+	ERR_UNOFFERED, /* this build, chip or host does not do that: exit 1, HTTP 501 */
 	ERR_HOST,      /* the host refused or lacks something: exit 1, HTTP 500 */
 };
 

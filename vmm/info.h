@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What control tells about a machine: plain data, made on control's thread, read by whoever asked.
+ * The API turns it into JSON and metrics. */
+#ifndef VMM_INFO_H
+#define VMM_INFO_H
+
+#include <stdint.h>
+#include "vmm/config.h"
+
+/* One thing that was asked for, and what became of it: {"memory", "hugepages", "on, 2M", "2M"}. */
+struct vm_asked {
+	char id[32];	/* "memory", "cpus", or a device's id */
+	char what[24];	/* "hugepages", "affinity", "csum" */
+	char asked[64]; /* in words: "on", "host CPUs 0-3" */
+	char achieved[96];
+};
+
+struct vm_device_info {
+	char id[32];
+	char type[24]; /* "virtio-blk", "ns16550" */
+	int slot;      /* PCI slot on segment 0, bus 0; -1 = not a PCI function */
+};
+
+struct vm_info {
+	int state;		  /* enum vm_state */
+	struct vm_config *config; /* a copy, resolved; serial.path and console.path are a PTY's */
+	uint64_t memory_actual;	  /* bytes of RAM that the guest has */
+	struct vm_device_info *device;
+	unsigned ndevices;
+	struct vm_asked *asked;
+	unsigned nasked;
+};
+void vm_info_free(struct vm_info *i); /* NULL is fine */
+
+/* Counts since boot. Names are lower_case, static: "read_bytes". */
+struct vm_counter {
+	char id[32]; /* the device, "vcpu0", or "vm" */
+	const char *name;
+	uint64_t value;
+};
+struct vm_counters {
+	unsigned n;
+	struct vm_counter counter[];
+};
+
+#endif
