@@ -64,6 +64,8 @@ def results_of(prefix, status, output):
         m = re.match(r'^(ok|not ok|skip) (.+?)(?:: (.*))?$', line.strip())
         if m:
             seen.append((m[1], f'{prefix}: {m[2]}', m[3] or ''))
+        elif seen and line.startswith('    | '):  # what the guest said
+            seen[-1] = seen[-1][:2] + (f'{seen[-1][2]}\n{line}',)
     if status and not any(s == 'not ok' for s, _, _ in seen):
         seen.append(('not ok', prefix, f'exit status {status}\n{tail(output)}'))
     if not seen:
