@@ -37,7 +37,8 @@ struct http_req {
 };
 
 struct http_handler {
-	/* A whole request. Answer with http_reply() or http_stream(), now or later. */
+	/* A whole request. Answer with http_reply() or http_stream(), now or later. Nothing in here
+	 * calls it but the loop: an answer never leads to the next request before it returns. */
 	void (*request)(struct http_req *r, void *arg);
 	/* A stream that http_stream() began has ended: its client left, or is too slow. The pointer
 	 * is dead afterwards. */
@@ -48,7 +49,9 @@ struct http_handler {
 /* Serves the listening unix stream socket fd, which it takes. Loop thread, or before it runs. */
 int http_server_new(struct ev_loop *loop, int fd, const struct http_handler *h, struct log *log,
 	struct http_server **ret_server);
-/* Sends what can be sent within a second, closes everything. Loop thread, or after it has ended. */
+/* Sends what can be sent within a second and closes everything; each stream_gone is called, and
+ * requests without an answer are dead. While loop exists: from a handler of it, or when it does not
+ * run. NULL is fine. */
 void http_server_free(struct http_server *s);
 
 /* Answers and gives r back. type NULL: no body. body is copied. status 204 has none. The head and a
@@ -59,11 +62,13 @@ void http_reply(
 void http_reply_header(struct http_req *r, unsigned status, const char *header, const char *type,
 	const char *body, size_t len);
 
-/* Answers 200 with a body that goes on until the client leaves; r stays valid until stream_gone. */
+/* Answers 200 with a body that goes on until the client leaves; r stays valid until stream_gone.
+ * -EPIPE or -ENOMEM: there is no client any more, r is given back, no stream_gone comes. */
 int http_stream(struct http_req *r, const char *type);
 /* Sends a chunk, copied. A client that lets more than 256 KiB pile up is cut off: -EPIPE, and
  * stream_gone comes later. */
 int http_stream_write(struct http_req *r, const char *text, size_t len);
+/* Ends the body and gives r back; no stream_gone comes. */
 void http_stream_end(struct http_req *r);
 
 unsigned http_clients(const struct http_server *s);
