@@ -63,6 +63,7 @@ struct ns16550 {
 	uint8_t fifo[FIFO_SIZE];
 	uint8_t head, count;
 	bool starved;	/* the back-end waits for room */
+	bool paused;	/* it waits for the machine to go on, too */
 	uint8_t raised; /* IER bits of the causes that the line was last driven for */
 };
 
@@ -82,7 +83,7 @@ static void fifo_put(struct ns16550 *u, uint8_t byte)
 /* The back-end may offer input again. Loopback cuts the outside off. */
 static void feed(struct ns16550 *u)
 {
-	if (!u->starved || u->mcr & MCR_LOOP || !fifo_room(u))
+	if (!u->starved || u->paused || u->mcr & MCR_LOOP || !fifo_room(u))
 		return;
 	u->starved = false;
 	chr_input_ready(u->chr);
@@ -284,7 +285,7 @@ static size_t uart_input(void *arg, const uint8_t *p, size_t n)
 	size_t took = 0;
 
 	LOCK_SCOPE(&u->device.lock);
-	if (!(u->mcr & MCR_LOOP))
+	if (!(u->mcr & MCR_LOOP) && !u->paused)
 		for (; took < n && fifo_room(u); took++)
 			fifo_put(u, p[took]);
 	u->starved = took < n;
@@ -339,6 +340,26 @@ static int uart_visit(struct device *d, struct visitor *v)
 	return visit_status(v);
 }
 
+static void uart_pause(struct device *d)
+{
+	LOCK_SCOPE(&d->lock);
+	((struct ns16550 *)d)->paused = true;
+}
+
+static bool uart_paused(const struct device *d)
+{
+	return ((const struct ns16550 *)d)->paused;
+}
+
+static void uart_resume(struct device *d)
+{
+	struct ns16550 *u = (struct ns16550 *)d;
+
+	LOCK_SCOPE(&d->lock);
+	u->paused = false;
+	feed(u);
+}
+
 static unsigned uart_describe(const struct device *d, struct dev_desc *ret, unsigned max)
 {
 	const struct ns16550 *u = (const struct ns16550 *)d;
@@ -380,6 +401,9 @@ static const struct device_ops uart_ops = {
 	.reset = uart_reset,
 	.visit = uart_visit,
 	.describe = uart_describe,
+	.pause = uart_pause,
+	.paused = uart_paused,
+	.resume = uart_resume,
 	.free = uart_free,
 };
 

@@ -40,6 +40,7 @@ struct rtc_goldfish {
 	uint32_t high; /* latched or about to be written */
 	uint32_t alarm_high;
 	bool armed, enabled, pending;
+	bool paused; /* the alarm waits for the machine to go on */
 };
 
 static uint64_t now_ns(const struct rtc_goldfish *g)
@@ -60,7 +61,7 @@ static void look_at_alarm(struct rtc_goldfish *g)
 	uint64_t now = now_ns(g);
 
 	ev_timer_cancel(&g->timer);
-	if (!g->armed)
+	if (!g->armed || g->paused)
 		return;
 	if (g->alarm_ns > now) {
 		/* At most an hour at a time: the wall clock may be set meanwhile. */
@@ -203,6 +204,29 @@ static int goldfish_visit(struct device *d, struct visitor *v)
 	return visit_status(v);
 }
 
+static void goldfish_pause(struct device *d)
+{
+	struct rtc_goldfish *g = (struct rtc_goldfish *)d;
+
+	LOCK_SCOPE(&d->lock);
+	g->paused = true;
+	ev_timer_cancel(&g->timer);
+}
+
+static bool goldfish_paused(const struct device *d)
+{
+	return ((const struct rtc_goldfish *)d)->paused;
+}
+
+static void goldfish_resume(struct device *d)
+{
+	struct rtc_goldfish *g = (struct rtc_goldfish *)d;
+
+	LOCK_SCOPE(&d->lock);
+	g->paused = false;
+	look_at_alarm(g);
+}
+
 static unsigned goldfish_describe(const struct device *d, struct dev_desc *ret, unsigned max)
 {
 	const struct rtc_goldfish *g = (const struct rtc_goldfish *)d;
@@ -240,6 +264,9 @@ static const struct device_ops goldfish_ops = {
 	.reset = goldfish_reset,
 	.visit = goldfish_visit,
 	.describe = goldfish_describe,
+	.pause = goldfish_pause,
+	.paused = goldfish_paused,
+	.resume = goldfish_resume,
 	.free = goldfish_free,
 };
 

@@ -295,3 +295,21 @@ Test(ns16550, state_travels_and_reset)
 	rig_fini(&b);
 	rig_fini(&a);
 }
+
+Test(ns16550, input_waits_for_a_paused_machine)
+{
+	struct rig r;
+
+	rig_init(&r, IRQ_LEVEL, 0);
+	out(&r, IER, 1);
+	r.uart->ops->pause(r.uart);
+	cr_assert(r.uart->ops->paused(r.uart));
+	cr_expect_eq(r.chr.input(r.chr.arg, (const uint8_t *)"a", 1), 0u);
+	cr_expect_not(r.f.wire[IRQ]);
+	cr_expect_eq(r.chr.readies, 0u);
+	r.uart->ops->resume(r.uart);
+	cr_expect_eq(r.chr.readies, 1u, "offer it again");
+	cr_expect_eq(r.chr.input(r.chr.arg, (const uint8_t *)"a", 1), 1u);
+	cr_expect(r.f.wire[IRQ]);
+	rig_fini(&r);
+}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Three clocks against one wall clock that the test sets. */
 #include <criterion/criterion.h>
+#include <unistd.h>
 #include "devices/platform/platform.h"
 #include "devices/testing/fake_host.h"
 #include "vmm/base/num.h"
@@ -271,4 +272,25 @@ Test(rtc_goldfish, alarm)
 	cr_assert(!r.f.wire[IRQ]);
 	arm(&r, wall_ns + NS);
 	rig_fini(&r); /* with a message on its way */
+}
+
+Test(rtc_goldfish, alarm_waits_for_a_paused_machine)
+{
+	struct rig r;
+
+	rig_init(&r, rtc_goldfish_new);
+	arm(&r, wall_ns + NS / 100);
+	fake_pump(&r.f);
+	r.rtc->ops->pause(r.rtc);
+	cr_assert(r.rtc->ops->paused(r.rtc));
+	wall_ns += NS;
+	arm(&r, wall_ns); /* a message on its way */
+	for (int i = 0; i < 20; i++) {
+		fake_pump(&r.f);
+		usleep(1000);
+	}
+	cr_assert(!r.f.wire[IRQ]);
+	r.rtc->ops->resume(r.rtc);
+	cr_assert(r.f.wire[IRQ]);
+	rig_fini(&r);
 }

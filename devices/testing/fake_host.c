@@ -224,10 +224,16 @@ static uint64_t host_realtime(struct dev_host *h)
 	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
+static void host_notice(struct dev_host *h, const char *id, enum dev_notice n)
+{
+	container_of(h, struct fake_host, host)->notices[n]++;
+}
+
 static const struct dev_host_ops fake_host_ops = {
 	.event = host_event,
 	.doorbell = host_doorbell,
 	.realtime_ns = host_realtime,
+	.notice = host_notice,
 };
 
 static struct fake_internal *internal_new(struct fake_host *f)

@@ -109,6 +109,10 @@ struct guest_rig {
 void guest_rig_init(struct guest_rig *r, uint64_t ram_bytes);
 void guest_rig_attach(struct guest_rig *r, const struct guest_transport *t, struct virtio_dev *dev);
 void guest_rig_fini(struct guest_rig *r); /* frees the device as the machine would */
+/* What control does around a stopped world. pause() ends the test when the device is not paused
+ * after 5 s. */
+void guest_rig_pause(struct guest_rig *r);
+void guest_rig_resume(struct guest_rig *r);
 
 /* One line of the transcript. */
 void guest_note(struct guest_driver *g, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

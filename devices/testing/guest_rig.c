@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 #include "devices/testing/guest_driver.h"
 #include "devices/virtio/devs.h"
 
@@ -54,4 +56,20 @@ void guest_rig_fini(struct guest_rig *r)
 	if (r->root)
 		device_free(pci_root_device(r->root));
 	fake_host_fini(&r->f);
+}
+
+void guest_rig_pause(struct guest_rig *r)
+{
+	uint64_t end = ev_now_ns() + 5000000000ull;
+
+	r->device->ops->pause(r->device);
+	while (!r->device->ops->paused(r->device)) {
+		must(ev_now_ns() < end ? 0 : -ETIMEDOUT, "pause");
+		usleep(50);
+	}
+}
+
+void guest_rig_resume(struct guest_rig *r)
+{
+	r->device->ops->resume(r->device);
 }

@@ -2,7 +2,7 @@
 /* What the driver wants (status, `enabled`) and what the device does (`running`) differ while
  * something is being stopped; this file moves the second after the first. A queue starts when
  * DRIVER_OK and its enable are both there, whichever comes last, and not before an earlier stop of
- * it has ended. */
+ * it has ended, nor while the machine is paused. */
 #include "devices/virtio/core.h"
 
 #include <errno.h>
@@ -69,7 +69,8 @@ static void start_if_wanted(struct virtio_core *c, unsigned i)
 {
 	struct virtio_core_queue *q = &c->queue[i];
 
-	if (q->enabled && !q->running && !c->resetting && c->status & VIRTIO_S_DRIVER_OK)
+	if (q->enabled && !q->running && !c->resetting && !c->paused &&
+		c->status & VIRTIO_S_DRIVER_OK)
 		start_queue(c, i);
 }
 
@@ -79,6 +80,14 @@ static void begin_stop(struct virtio_core *c, unsigned i)
 		return;
 	c->queue[i].stopping = true;
 	c->dev->ops->queue_stop(c->dev, i);
+}
+
+static void notice(struct virtio_core *c, enum dev_notice n)
+{
+	struct dev_host *h = c->dev->host;
+
+	if (h->ops->notice)
+		h->ops->notice(h, c->dev->id, n);
 }
 
 static void set_initial(struct virtio_core *c)
@@ -119,7 +128,7 @@ static void on_queue_stopped(void *transport, unsigned i, const struct virtq_pos
 
 	LOCK_SCOPE(c->lock);
 	q->running = q->stopping = false;
-	q->pos = *pos;
+	q->pos = q->keep_pos ? *pos : (struct virtq_pos){0};
 	start_if_wanted(c, i);
 }
 
@@ -221,6 +230,8 @@ void virtio_core_status_write(struct virtio_core *c, uint8_t status)
 	if (c->resetting)
 		return;
 	if (!status) {
+		if (c->status & VIRTIO_S_DRIVER_OK)
+			notice(c, DEV_NOTICE_RESET);
 		begin_reset(c);
 		return;
 	}
@@ -230,9 +241,11 @@ void virtio_core_status_write(struct virtio_core *c, uint8_t status)
 	if (!((c->status | fresh) & VIRTIO_S_FEATURES_OK))
 		fresh &= ~VIRTIO_S_DRIVER_OK;
 	c->status |= fresh; /* bits are cleared by reset only, §2.1.1 */
-	if (fresh & VIRTIO_S_DRIVER_OK)
-		for (unsigned i = 0; i < c->dev->nqueues; i++)
-			start_if_wanted(c, i);
+	if (!(fresh & VIRTIO_S_DRIVER_OK))
+		return;
+	for (unsigned i = 0; i < c->dev->nqueues; i++)
+		start_if_wanted(c, i);
+	notice(c, DEV_NOTICE_ACTIVATED);
 }
 
 uint8_t virtio_core_status_read(struct virtio_core *c)
@@ -295,15 +308,53 @@ void virtio_core_queue_enable(struct virtio_core *c, bool enable)
 		begin_stop(c, c->queue_sel);
 }
 
+/* Stops queue i to start it again where it stood, unless the driver has disabled it already. */
+static void interrupt_queue(struct virtio_core *c, unsigned i)
+{
+	if (!c->queue[i].running || c->queue[i].stopping || c->resetting)
+		return;
+	c->queue[i].keep_pos = true;
+	begin_stop(c, i);
+}
+
 void virtio_core_signals_changed(struct virtio_core *c)
 {
-	for (unsigned i = 0; i < c->dev->nqueues; i++) {
-		if (!c->queue[i].running || c->resetting)
-			continue;
-		if (!c->queue[i].stopping)
-			c->queue[i].keep_pos = true;
-		begin_stop(c, i);
-	}
+	for (unsigned i = 0; i < c->dev->nqueues; i++)
+		interrupt_queue(c, i);
+}
+
+void virtio_core_pause(struct virtio_core *c)
+{
+	LOCK_SCOPE(c->lock);
+	c->paused = true;
+	for (unsigned i = 0; i < c->dev->nqueues; i++)
+		interrupt_queue(c, i);
+}
+
+bool virtio_core_paused(struct virtio_core *c)
+{
+	LOCK_SCOPE(c->lock);
+	return c->paused && !c->resetting && !any_running(c);
+}
+
+static void resume_queue(struct virtio_core *c, unsigned i)
+{
+	struct virtio_signal s;
+
+	start_if_wanted(c, i);
+	if (!c->queue[i].running)
+		return;
+	virtio_core_kick(c, i);
+	s = c->queue_signal(c, i);
+	virtio_signal_raise(&s, VIRTIO_ISR_QUEUE);
+}
+
+void virtio_core_resume(struct virtio_core *c)
+{
+	LOCK_SCOPE(c->lock);
+	c->paused = false;
+	for (unsigned i = 0; i < c->dev->nqueues; i++)
+		resume_queue(c, i);
 }
 
 void virtio_core_kick(struct virtio_core *c, unsigned queue)

@@ -4,7 +4,10 @@
  * device behaves the same behind each. All under the transport's device lock.
  *
  *   status (virtio 1.2 §2.1):  0 ─ACK─DRIVER─FEATURES_OK─DRIVER_OK─► running
- *   any ─ write 0 ─► resetting ─ posted end ─► 0        broken ring ─► NEEDS_RESET */
+ *   any ─ write 0 ─► resetting ─ posted end ─► 0        broken ring ─► NEEDS_RESET
+ *
+ * Pausing stops the queues where they stand and leaves the status alone; a reset that was under way
+ * ends as ever. */
 #ifndef DEVICES_VIRTIO_CORE_H
 #define DEVICES_VIRTIO_CORE_H
 
@@ -33,6 +36,7 @@ struct virtio_core {
 	pthread_mutex_t *lock;	/* the transport's device lock */
 	pthread_cond_t idle;	/* reset finished */
 	bool resetting;
+	bool paused; /* no queue starts; kicks wait in their eventfds */
 	uint8_t status;
 	uint32_t feature_sel, driver_feature_sel, queue_sel;
 	uint64_t driver_features;
@@ -74,6 +78,13 @@ void virtio_core_kick(struct virtio_core *c, unsigned queue); /* a notify that c
 void virtio_core_signals_changed(struct virtio_core *c);
 /* The whole reset, when the machine is reset: stopped world, control. Takes the lock itself. */
 void virtio_core_power_on(struct virtio_core *c);
+/* As in struct device_ops; each takes the lock itself. pause() begins to stop every queue;
+ * paused() is true when none runs or stops and no reset is under way. resume() starts what the
+ * driver wants to run, from its position, also when the positions were loaded, then kicks each
+ * queue and raises its vector once: whichever of the two was on its way may have been lost. */
+void virtio_core_pause(struct virtio_core *c);
+bool virtio_core_paused(struct virtio_core *c);
+void virtio_core_resume(struct virtio_core *c);
 /* Config space with bounds: outside reads zero. */
 void virtio_core_config_read(struct virtio_core *c, uint32_t off, void *buf, uint32_t len);
 void virtio_core_config_write(struct virtio_core *c, uint32_t off, const void *buf, uint32_t len);

@@ -246,6 +246,21 @@ static unsigned mmio_describe(const struct device *d, struct dev_desc *ret, unsi
 	return 1;
 }
 
+static void mmio_pause(struct device *d)
+{
+	virtio_core_pause(&((struct virtio_mmio *)d)->core);
+}
+
+static bool mmio_paused(const struct device *d)
+{
+	return virtio_core_paused(&((struct virtio_mmio *)d)->core);
+}
+
+static void mmio_resume(struct device *d)
+{
+	virtio_core_resume(&((struct virtio_mmio *)d)->core);
+}
+
 static void mmio_free(struct device *d)
 {
 	struct virtio_mmio *m = (struct virtio_mmio *)d;
@@ -263,6 +278,9 @@ static const struct device_ops mmio_ops = {
 	.type = "virtio-mmio",
 	.reset = mmio_reset,
 	.visit = mmio_visit,
+	.pause = mmio_pause,
+	.paused = mmio_paused,
+	.resume = mmio_resume,
 	.describe = mmio_describe,
 	.free = mmio_free,
 };

@@ -437,6 +437,21 @@ static int pci_visit(struct device *d, struct visitor *v)
 	return visit_status(v);
 }
 
+static void pci_pause(struct device *d)
+{
+	virtio_core_pause(&((struct virtio_pci *)d)->core);
+}
+
+static bool pci_paused(const struct device *d)
+{
+	return virtio_core_paused(&((struct virtio_pci *)d)->core);
+}
+
+static void pci_resume(struct device *d)
+{
+	virtio_core_resume(&((struct virtio_pci *)d)->core);
+}
+
 static void pci_free(struct device *d)
 {
 	struct virtio_pci *p = (struct virtio_pci *)d;
@@ -454,6 +469,9 @@ static const struct device_ops pci_ops = {
 	.type = "virtio-pci",
 	.reset = pci_reset,
 	.visit = pci_visit,
+	.pause = pci_pause,
+	.paused = pci_paused,
+	.resume = pci_resume,
 	.free = pci_free,
 };
 

@@ -33,8 +33,7 @@ struct run_queue {
 
 struct run_worker {
 	char name[16];
-	struct ev_thread *thread; /* run->lock */
-	unsigned users;
+	struct ev_thread *thread; /* run->lock; made by the first start */
 };
 
 struct queue_run {
@@ -165,15 +164,6 @@ static bool all_idle(const struct queue_run *r)
 	return true;
 }
 
-/* Locked. Joins the worker's thread after its last queue; the thread waits for nobody. */
-static void put_worker(struct run_worker *w)
-{
-	if (--w->users)
-		return;
-	ev_thread_free(w->thread);
-	w->thread = NULL;
-}
-
 static void handle_stopped(struct ev_msg *m)
 {
 	struct run_queue *q = container_of(m, struct run_queue, stopped);
@@ -183,7 +173,6 @@ static void handle_stopped(struct ev_msg *m)
 	bool reset;
 
 	pthread_mutex_lock(&r->lock);
-	put_worker(&r->worker[q->worker]);
 	q->state = RUN_IDLE;
 	reset = r->resetting && all_idle(r);
 	if (reset)
@@ -235,17 +224,10 @@ void queue_run_free(struct queue_run *r)
 	if (!r)
 		return;
 	assert(all_idle(r));
+	for (unsigned i = 0; i < VIRTIO_QUEUES; i++)
+		ev_thread_free(r->worker[i].thread);
 	pthread_mutex_destroy(&r->lock);
 	free(r);
-}
-
-static int get_worker(struct run_worker *w)
-{
-	int r = w->thread ? 0 : ev_thread_new(w->name, &w->thread);
-
-	if (r == 0)
-		w->users++;
-	return r;
 }
 
 int queue_run_start(struct queue_run *r, unsigned i, const struct virtq_setup *s)
@@ -260,7 +242,8 @@ int queue_run_start(struct queue_run *r, unsigned i, const struct virtq_setup *s
 	err = virtq_init(&q->vq, r->dev->host->dma, s);
 	if (err < 0)
 		return err;
-	err = get_worker(w);
+	if (!w->thread)
+		err = ev_thread_new(w->name, &w->thread);
 	if (err < 0)
 		return err;
 	q->kick.fd = s->kick_fd;

@@ -8,7 +8,10 @@
  *   idle ────────────────────► running ─────────────────────────────► stopping
  *    ▲      worker: attach,               worker: no more kicks,          │
  *    │      process                       wait for in_flight() == 0,      │
- *    └──── control: last one ends the thread, queue_stopped ◄── detach ◄──┘ */
+ *    └──────────────────── control: queue_stopped ◄────────── detach ◄────┘
+ *
+ * A worker lives from its first queue's start until the device is freed: through pauses and resets,
+ * so that whoever pinned the thread or put it in a cgroup need not do it again. */
 #ifndef DEVICES_VIRTIO_QUEUE_RUN_H
 #define DEVICES_VIRTIO_QUEUE_RUN_H
 
@@ -32,8 +35,7 @@ struct queue_worker_ops {
 };
 
 /* thread_of[i] gives the worker index of queue i (below VIRTIO_QUEUES), names[w] the thread's name;
- * both are copied. Threads are started with the first queue and end with the last. d must be alive
- * until queue_run_free(). */
+ * both are copied. d must be alive until queue_run_free(). */
 int queue_run_new(struct virtio_dev *d, const struct queue_worker_ops *ops,
 	const unsigned *thread_of, const char *const *names, struct queue_run **ret_run);
 /* All queues stopped. NULL is fine. */

@@ -168,3 +168,52 @@ Test(blk_slow, reset_waits_for_what_is_in_flight)
 	cr_expect(guest_reset(g));
 	cr_expect_not(slow.bound);
 }
+
+static void wait_paused(bool yes)
+{
+	for (int i = 0; i < 5000 && rig.device->ops->paused(rig.device) != yes; i++)
+		usleep(1000);
+	cr_assert_eq(rig.device->ops->paused(rig.device), yes);
+}
+
+/* A pause waits for requests that the host has, and serves no new ones. */
+Test(blk_slow, pause_waits_for_what_is_in_flight)
+{
+	flush_requests(2);
+	wait_held(2);
+	rig.device->ops->pause(rig.device);
+	flush_requests(2);
+	usleep(20000);
+	cr_expect_not(rig.device->ops->paused(rig.device));
+	cr_expect_eq(slow.nheld, 2u);
+	ev_post(slow.loop, &slow.let_go);
+	wait_paused(true);
+	cr_expect_eq(guest_used_idx(g, 0), 2, "drained");
+	cr_expect_not(slow.bound);
+	guest_rig_resume(&rig);
+	wait_held(2);
+	ev_post(slow.loop, &slow.let_go);
+	for (int i = 0; i < 4; i++)
+		cr_expect(guest_wait_used(g, 0, NULL, NULL));
+}
+
+Test(blk_slow, pause_during_reset)
+{
+	flush_requests(2);
+	wait_held(2);
+	g->t->set_status(g, 0);
+	rig.device->ops->pause(rig.device);
+	usleep(20000);
+	cr_expect_not(rig.device->ops->paused(rig.device));
+	ev_post(slow.loop, &slow.let_go);
+	wait_paused(true);
+	cr_expect_eq(g->t->status(g), 0);
+	guest_rig_resume(&rig);
+	cr_assert_eq(guest_negotiate(g, UINT64_MAX) & 8, 8);
+	guest_queue_init(g, 0, RING);
+	guest_driver_ok(g);
+	flush_requests(1);
+	wait_held(1);
+	ev_post(slow.loop, &slow.let_go);
+	cr_expect(guest_wait_used(g, 0, NULL, NULL));
+}

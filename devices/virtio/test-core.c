@@ -5,6 +5,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include "devices/testing/fake_host.h"
 
 struct slow {
@@ -285,4 +286,115 @@ Test(core, queue_that_does_not_exist)
 	virtio_core_kick(&core, 2);
 	virtio_core_kick(&core, UINT32_MAX);
 	virtio_core_status_write(&core, 15);
+}
+
+static bool kicked(unsigned i)
+{
+	eventfd_t n;
+
+	return eventfd_read(core.queue[i].kick_fd, &n) == 0;
+}
+
+static void start_both(void)
+{
+	negotiate();
+	run_queue(0);
+	run_queue(1);
+	virtio_core_status_write(&core, 15);
+}
+
+Test(core, pause_stops_every_queue_and_resume_goes_on)
+{
+	start_both();
+	cr_expect_not(virtio_core_paused(&core), "nobody asked");
+	virtio_core_pause(&core);
+	virtio_core_pause(&core);
+	cr_expect_eq(dev.stops[0], 1u);
+	cr_expect_eq(dev.stops[1], 1u);
+	stopped(0, 7);
+	cr_expect_not(virtio_core_paused(&core), "queue 1 still stops");
+	stopped(1, 9);
+	cr_expect(virtio_core_paused(&core));
+	cr_expect_eq(core.queue[0].pos.avail, 7);
+	cr_expect_eq(virtio_core_status_read(&core), 15);
+	cr_expect_eq(raised, 0u);
+	virtio_core_resume(&core);
+	cr_expect_eq(dev.starts[0], 2u);
+	cr_expect_eq(dev.starts[1], 2u);
+	cr_assert(dev.pos_given);
+	cr_expect_eq(dev.pos_given->avail, 9);
+	cr_expect_eq(raised, 2u, "each queue once");
+	cr_expect(kicked(0));
+	cr_expect(kicked(1));
+}
+
+Test(core, resume_while_a_queue_still_stops)
+{
+	start_both();
+	virtio_core_pause(&core);
+	virtio_core_resume(&core);
+	cr_expect_eq(dev.starts[0], 1u);
+	stopped(0, 3);
+	cr_expect_eq(dev.starts[0], 2u);
+	cr_expect_eq(dev.pos_given->avail, 3);
+}
+
+Test(core, pause_leaves_alone_what_does_not_run)
+{
+	negotiate();
+	run_queue(0);
+	virtio_core_pause(&core);
+	cr_expect(virtio_core_paused(&core));
+	virtio_core_status_write(&core, 15);
+	cr_expect_eq(dev.starts[0], 0u, "not while paused");
+	virtio_core_resume(&core);
+	cr_expect_eq(dev.starts[0], 1u);
+	cr_expect_null(dev.pos_given);
+	cr_expect_eq(dev.starts[1], 0u, "never enabled");
+}
+
+Test(core, pause_while_a_disabled_queue_stops)
+{
+	start_both();
+	core.queue_sel = 0;
+	virtio_core_queue_enable(&core, false);
+	virtio_core_queue_enable(&core, true);
+	virtio_core_pause(&core);
+	cr_expect_eq(dev.stops[0], 1u);
+	stopped(0, 5);
+	stopped(1, 6);
+	cr_expect_eq(core.queue[0].pos.avail, 0, "it will start afresh");
+	virtio_core_resume(&core);
+	cr_expect_eq(dev.starts[0], 2u);
+}
+
+Test(core, pause_during_reset)
+{
+	start_both();
+	virtio_core_status_write(&core, 0);
+	virtio_core_pause(&core);
+	cr_expect_eq(dev.stops[0], 0u, "the reset stops them");
+	stopped(0, 5);
+	stopped(1, 6);
+	cr_expect_not(virtio_core_paused(&core));
+	dev.dev.events->reset_done(dev.dev.transport);
+	cr_expect(virtio_core_paused(&core));
+	virtio_core_resume(&core);
+	cr_expect_eq(dev.starts[0], 1u);
+	cr_expect_eq(raised, 0u);
+}
+
+Test(core, news_of_the_driver)
+{
+	virtio_core_status_write(&core, 0);
+	cr_expect_eq(f.notices[DEV_NOTICE_RESET], 0u, "the first reset of any driver");
+	negotiate();
+	cr_expect_eq(f.notices[DEV_NOTICE_ACTIVATED], 0u);
+	virtio_core_status_write(&core, 15);
+	virtio_core_status_write(&core, 15);
+	cr_expect_eq(f.notices[DEV_NOTICE_ACTIVATED], 1u);
+	virtio_core_status_write(&core, 0);
+	virtio_core_status_write(&core, 0);
+	cr_expect_eq(f.notices[DEV_NOTICE_RESET], 1u);
+	cr_expect_eq(f.notices[DEV_NOTICE_ACTIVATED], 1u);
 }
