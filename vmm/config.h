@@ -2,11 +2,12 @@
 /* The configuration of one instance: what the user asked for, then what it was resolved to. The
  * same struct serves both: config_resolve() fills every default that the guest can see (ids, slots,
  * MACs, pins), so that a reboot, and later a restore, builds the very same machine. Each part is
- * described by an option table, from which the command line, and later JSON, are read. */
+ * described by an option table, from which the command line and JSON are read. */
 #ifndef VMM_CONFIG_H
 #define VMM_CONFIG_H
 
 #include <stdbool.h>
+#include <sched.h>
 #include <stdint.h>
 #include "devices/backend/chr.h"
 #include "vmm/base/err.h"
@@ -67,8 +68,9 @@ struct rng_config {
 /* --serial and --console. */
 struct console_config {
 	int mode; /* enum chr_mode */
-	char *path;
-	char *socket, *file; /* as given; resolved into mode and path */
+	bool mode_given;
+	char *path;	     /* resolved: of the file or socket; in vm_info a PTY's */
+	char *socket, *file; /* as given */
 	int transport;	     /* --console */
 	int slot;
 };
@@ -103,13 +105,45 @@ struct vm_config {
 /* Defaults; zero everything else. */
 void vm_config_init(struct vm_config *c);
 void vm_config_fini(struct vm_config *c);
+/* Deep copy. Returns 0 or -ENOMEM, and then there is nothing to free. */
+int vm_config_copy(const struct vm_config *from, struct vm_config *ret_to);
 
 /* Applies one flag ("--disk", "path=…"). -ENOENT: no such flag; -EINVAL with e otherwise. */
 int vm_config_flag(struct vm_config *c, const char *flag, const char *text, struct err *e);
 /* Fills what was left open and checks what concerns several parts: ids twice, slots twice, two
- * parts on the terminal, no kernel. */
+ * parts on the terminal, no kernel. What it has filled stays when it is called again. */
 int vm_config_resolve(struct vm_config *c, struct err *e);
+/* Moves the disk, net or vsock that `more` holds (exactly one) into the resolved c and resolves it.
+ * Its id goes to ret_id. On error c is as it was; an id or a vsock that is there already is -EEXIST
+ * and ERR_CONFLICT. `more` is vm_config_fini()'s afterwards either way. */
+int vm_config_add(struct vm_config *c, struct vm_config *more, char ret_id[32], struct err *e);
+/* The host CPUs that a vCPU is bound to: 1, or 0 when none are named for it. */
+int vm_config_affinity(const struct cpus_config *c, unsigned vcpu, cpu_set_t *ret_cpus);
 /* One paragraph a flag, in the order of the manual. */
 void vm_config_help(FILE *out);
+
+/* A part: one option table and where its structs are. Flags, JSON, schema, copy and free are all
+ * made from these. */
+struct vm_part {
+	const char *key;	       /* in JSON: "disks" */
+	const struct opt_table *table; /* flag NULL: not one flag on the command line */
+	size_t offset;		       /* of the struct, or of the first of a list, in vm_config */
+	size_t count;		       /* lists: offset of the unsigned that counts them */
+	unsigned max;		       /* lists: how many there may be; 0 = not a list */
+	void (*init)(void *part);      /* fills defaults */
+	bool (*present)(const void *part); /* NULL = always */
+	/* What the table cannot say, after it has been read at `at`. NULL = nothing. */
+	int (*check)(const void *part, const struct opt_at *at, struct err *e);
+};
+extern const struct vm_part vm_parts[]; /* ends with a NULL key */
+/* JSON keys beside the parts. */
+extern const struct opt_table vm_config_table;
+
+/* The first part, or a list's element i. */
+void *vm_part_at(const struct vm_part *p, const struct vm_config *c, unsigned i);
+/* How many there are: of a list, or 1 or 0. */
+unsigned vm_part_count(const struct vm_part *p, const struct vm_config *c);
+/* A list's next element with its defaults, or NULL when it is full: e says so, naming `path`. */
+void *vm_part_add(const struct vm_part *p, struct vm_config *c, const char *path, struct err *e);
 
 #endif

@@ -32,6 +32,15 @@ Test(config, refuses_each_bad_value_by_name)
 		{"--disk", "readonly=on", "--disk"},
 		{"--disk", "path=a,fd=3", "--disk"},
 		{"--disk", "path=a,queue_size=0", "--disk queue_size"},
+		{"--disk", "path=a,queue_size=3", "--disk queue_size: 3 is not a power of two"},
+		{"--net", "queue_size=6", "--net queue_size: 6 is not a power of two"},
+		{"--cpus", "affinity=[0@[1]", "--cpus affinity"},
+		{"--cpus", "affinity=0@1", "--cpus affinity"},
+		{"--vsock", "socket=/s", "--vsock cid: missing"},
+		{"--vsock", "cid=2,socket=/s", "--vsock cid"},
+		{"--vsock", "cid=4294967295,socket=/s", "--vsock cid"},
+		{"--vsock", "cid=3", "--vsock"},
+		{"--vsock", "cid=3,socket=/s,fd=4", "--vsock"},
 		{"--disk", "path=a,serial=012345678901234567890", "--disk serial"},
 		{"--disk", "path=a,transport=isa", "--disk transport"},
 		{"--disk", "path=a,pci_device_id=32", "--disk pci_device_id"},
@@ -104,7 +113,7 @@ Test(config, refuses_what_contradicts_itself)
 		{{"--kernel", "k", "--disk", "path=a,pci_device_id=3", "--net",
 			 "tap=t,pci_device_id=3"},
 			"slot 3 is taken"},
-		{{"--kernel", "k", "--disk", "path=a,queue_size=3"}, "power of two"},
+		{{"--kernel", "k", "--cpus", "boot=2,affinity=[2@[0]]"}, "no vCPU 2"},
 		{{"--kernel", "k", "--console", "tty"}, "--console"},
 		{{"--kernel", "k", "--serial", "file"}, "--serial"},
 		{{"--kernel", "k", "--cpus", "boot=2,max=1"}, "--cpus max"},
@@ -122,4 +131,125 @@ Test(config, refuses_what_contradicts_itself)
 		cr_expect_eq(e.kind, ERR_USAGE);
 		vm_config_fini(&c);
 	}
+}
+
+Test(config, a_vsock_gets_an_id_and_a_slot)
+{
+	struct vm_config c;
+	struct err e = {0};
+
+	vm_config_init(&c);
+	set(&c, "--kernel", "k");
+	set(&c, "--vsock", "cid=4294967294,socket=/s");
+	cr_assert_eq(vm_config_resolve(&c, &e), 0, "%s", e.text);
+	cr_expect_eq(c.vsock.cid, 0xfffffffe);
+	cr_expect_str_eq(c.vsock.id, "_vsock");
+	cr_expect_eq(c.vsock.slot, 2);
+	cr_expect_eq(vm_config_resolve(&c, &e), 0, "%s", e.text); /* again changes nothing */
+	cr_expect_eq(c.vsock.slot, 2);
+	vm_config_fini(&c);
+}
+
+Test(config, affinity)
+{
+	struct vm_config c;
+	struct err e = {0};
+	cpu_set_t cpus;
+
+	vm_config_init(&c);
+	cr_expect_eq(vm_config_affinity(&c.cpus, 0, &cpus), 0);
+	set(&c, "--kernel", "k");
+	set(&c, "--cpus", "boot=2,affinity=[0@[0,2-3],1@[4]]");
+	cr_assert_eq(vm_config_resolve(&c, &e), 0, "%s", e.text);
+	cr_expect_eq(vm_config_affinity(&c.cpus, 0, &cpus), 1);
+	cr_expect(CPU_COUNT(&cpus) == 3 && CPU_ISSET(3, &cpus));
+	cr_expect_eq(vm_config_affinity(&c.cpus, 2, &cpus), 0);
+	vm_config_fini(&c);
+}
+
+Test(config, a_copy_owns_what_it_has)
+{
+	struct vm_config c, copy;
+	struct err e = {0};
+
+	vm_config_init(&c);
+	set(&c, "--kernel", "k");
+	set(&c, "--disk", "path=a");
+	set(&c, "--disk", "path=b");
+	set(&c, "--net", "tap=t0");
+	set(&c, "--serial", "file=/log");
+	set(&c, "--vsock", "cid=3,socket=/s");
+	set(&c, "--device", "test-exit");
+	cr_assert_eq(vm_config_resolve(&c, &e), 0, "%s", e.text);
+	cr_assert_eq(vm_config_copy(&c, &copy), 0);
+	cr_assert(copy.ndisks == 2 && copy.nnets == 1 && copy.test_exit);
+	cr_assert_neq(copy.disk[1].path, c.disk[1].path);
+	cr_assert_neq(copy.serial.path, c.serial.path);
+	vm_config_fini(&c);
+	cr_assert_str_eq(copy.disk[1].path, "b");
+	cr_assert_str_eq(copy.serial.path, "/log");
+	cr_assert_str_eq(copy.vsock.socket, "/s");
+	cr_assert_str_eq(copy.payload.kernel, "k");
+	vm_config_fini(&copy);
+}
+
+static int add(struct vm_config *c, const char *flag, const char *text, char id[32], struct err *e)
+{
+	struct vm_config more;
+
+	*e = (struct err){0};
+	vm_config_init(&more);
+	set(&more, flag, text);
+	int r = vm_config_add(c, &more, id, e);
+	vm_config_fini(&more);
+	return r;
+}
+
+Test(config, adds_one)
+{
+	struct vm_config c;
+	struct err e = {0};
+	char id[32] = "";
+
+	vm_config_init(&c);
+	set(&c, "--kernel", "k");
+	set(&c, "--disk", "path=a,id=_disk1");
+	cr_assert_eq(vm_config_resolve(&c, &e), 0, "%s", e.text);
+	cr_assert_eq(add(&c, "--disk", "path=b", id, &e), 0, "%s", e.text);
+	cr_expect_str_eq(id, "_disk2"); /* _disk1 is taken */
+	cr_expect_str_eq(c.disk[1].path, "b");
+	cr_expect_eq(c.disk[1].slot, 3);
+	cr_assert_eq(add(&c, "--net", "fd=7,id=net_0", id, &e), 0, "%s", e.text);
+	cr_expect_str_eq(id, "net_0");
+	cr_expect_eq(c.net[0].fd, 7);
+	cr_expect(c.net[0].mac_given);
+	cr_expect_eq(add(&c, "--disk", "path=b,id=net_0", id, &e), -EEXIST);
+	cr_expect_eq(e.kind, ERR_CONFLICT);
+	cr_expect_eq(add(&c, "--disk", "path=b,pci_device_id=3", id, &e), -EINVAL);
+	cr_expect_eq(c.ndisks, 2);
+	cr_assert_eq(add(&c, "--vsock", "cid=3,socket=/s", id, &e), 0, "%s", e.text);
+	cr_expect_str_eq(id, "_vsock");
+	cr_expect_eq(add(&c, "--vsock", "cid=4,socket=/t", id, &e), -EEXIST);
+	cr_expect_eq(c.vsock.cid, 3);
+	for (unsigned i = c.ndisks; i < CONFIG_DISKS; i++)
+		cr_assert_eq(add(&c, "--disk", "path=x", id, &e), 0, "%s", e.text);
+	cr_expect_eq(add(&c, "--disk", "path=x", id, &e), -EINVAL);
+	cr_expect(strstr(e.text, "at most 16"), "%s", e.text);
+	vm_config_fini(&c);
+}
+
+Test(config, a_given_console_mode_picks_its_path)
+{
+	struct vm_config c;
+	struct err e = {0};
+
+	vm_config_init(&c);
+	set(&c, "--kernel", "k");
+	set(&c, "--serial", "mode=pty,file=/dev/pts/7"); /* what vm.info has shown */
+	set(&c, "--console", "mode=socket,socket=/s,file=/f");
+	cr_assert_eq(vm_config_resolve(&c, &e), 0, "%s", e.text);
+	cr_expect(c.serial.mode == CHR_PTY && !c.serial.path);
+	cr_expect_eq(c.console.mode, CHR_SOCKET);
+	cr_expect_str_eq(c.console.path, "/s");
+	vm_config_fini(&c);
 }

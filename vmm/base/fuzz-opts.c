@@ -12,7 +12,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 struct thing {
-	char *path, *id;
+	char *path, *id, *pins;
 	bool readonly, mac_given;
 	uint32_t queues;
 	uint64_t big, bytes;
@@ -20,6 +20,7 @@ struct thing {
 	uint8_t mac[6];
 };
 
+static const char *const pinned[] = {"vcpu", NULL};
 static const char *const modes[] = {"off", "tty", "file", NULL};
 
 #define OPT(f, t, ...)                                                                             \
@@ -39,6 +40,7 @@ static const struct opt thing_opts[] = {
 	OPT(mode, OPT_ENUM, .values = modes),
 	OPT(fd, OPT_FD),
 	OPT(mac, OPT_MAC, .set_offset = offsetof(struct thing, mac_given)),
+	OPT(pins, OPT_PINS, .values = pinned),
 };
 
 static const struct opt_table table = {.flag = "--thing",
@@ -49,8 +51,9 @@ static const struct opt_table table = {.flag = "--thing",
 	.bare_key = "path"};
 
 static const char *const words[] = {"path=", "id=", "readonly=", "queues=", "big=", "bytes=",
-	"node=", "mode=", "fd=", "mac=", ",", "=", "\"", "\",", "on", "off", "tty", "1", "-1", "7",
-	"0x", "16", "G", "T", "52:54:00:12:34:56", ":", "99999999999999999999", ","};
+	"node=", "mode=", "fd=", "mac=", "pins=", "[", "]", "@[", "-", ",", "=", "\"", "\",", "on",
+	"off", "tty", "1", "-1", "7", "0x", "16", "G", "T", "52:54:00:12:34:56", ":",
+	"99999999999999999999", ","};
 
 static char *text_from(const uint8_t *data, size_t size)
 {
@@ -71,12 +74,14 @@ static void check_json(const struct thing *t)
 {
 	struct thing back = {.fd = -1, .node = -1};
 	json_t *o = opts_to_json(&table, t);
-	int r = opts_from_json(&table, o, true, NULL, NULL, &back, NULL);
+	const struct opts_json how = {.strict = true};
+	int r = opts_from_json(&table, o, "thing", &how, &back, NULL);
 
 	assert(r == 0);
 	assert(back.queues == t->queues && back.big == t->big && back.bytes == t->bytes &&
 		back.node == t->node && back.mode == t->mode && back.fd == t->fd &&
-		back.mac_given == t->mac_given && memcmp(back.mac, t->mac, 6) == 0);
+		!back.pins == !t->pins && back.mac_given == t->mac_given &&
+		memcmp(back.mac, t->mac, 6) == 0);
 	opts_free(&table, &back);
 	json_decref(o);
 }

@@ -11,6 +11,7 @@
 #include <string.h>
 #include "vmm/base/cleanup.h"
 #include "vmm/base/num.h"
+#include "vmm/base/pins.h"
 
 #define STR_DEFAULT_MAX 4095
 #define LIST_BYTES	256
@@ -40,7 +41,7 @@ __attribute__((format(printf, 3, 4))) static void add(char *buf, size_t cap, con
 }
 
 /* What the number may be at least and at most, by type where the table leaves it open. */
-static uint64_t max_of(const struct opt *o)
+uint64_t opts_max(const struct opt *o)
 {
 	if (o->type == OPT_INT)
 		return o->max ? o->max : INT_MAX;
@@ -51,42 +52,62 @@ static uint64_t max_of(const struct opt *o)
 	return o->max ? o->max : UINT64_MAX;
 }
 
-static int64_t int_min_of(const struct opt *o)
+int64_t opts_int_min(const struct opt *o)
 {
 	return o->min || o->max ? (int64_t)o->min : INT_MIN;
 }
 
-/* "on or off", "a number between 1 and 255", "one of pci, mmio". */
-static const char *allowed(const struct opt *o, char *buf, size_t cap)
+const char *opts_json_key(const struct opt *o)
+{
+	return o->json ? o->json : o->name;
+}
+
+static void allowed_size(bool json, const struct opt *o, char *buf, size_t cap)
 {
 	char lo[24], hi[24];
 
+	if (json)
+		add(buf, cap, "a number of bytes between %llu and %llu", (unsigned long long)o->min,
+			(unsigned long long)opts_max(o));
+	else
+		add(buf, cap, "a number with K, M, G or T, between %s and %s",
+			num_format_size(o->min, lo), num_format_size(opts_max(o), hi));
+}
+
+static void allowed_values(bool json, const struct opt *o, char *buf, size_t cap)
+{
+	const char *const *values = json && o->json_values ? o->json_values : o->values;
+
+	add(buf, cap, "one of");
+	for (unsigned i = 0; values[i]; i++)
+		add(buf, cap, "%s %s", i ? "," : "", values[i]);
+}
+
+const char *opts_allowed(const struct opt_at *at, const struct opt *o, char *buf, size_t cap)
+{
 	buf[0] = '\0';
 	switch (o->type) {
 	case OPT_BOOL:
-		add(buf, cap, "on or off");
+		add(buf, cap, at->json ? "true or false" : "on or off");
 		break;
 	case OPT_U32:
 	case OPT_U64:
 		add(buf, cap, "a number between %llu and %llu", (unsigned long long)o->min,
-			(unsigned long long)max_of(o));
+			(unsigned long long)opts_max(o));
 		break;
 	case OPT_INT:
-		add(buf, cap, "a number between %lld and %lld", (long long)int_min_of(o),
-			(long long)max_of(o));
+		add(buf, cap, "a number between %lld and %lld", (long long)opts_int_min(o),
+			(long long)opts_max(o));
 		break;
 	case OPT_SIZE:
-		add(buf, cap, "a number with K, M, G or T, between %s and %s",
-			num_format_size(o->min, lo), num_format_size(max_of(o), hi));
+		allowed_size(at->json, o, buf, cap);
 		break;
 	case OPT_STR:
 		add(buf, cap, "a text of %llu to %llu bytes", (unsigned long long)o->min,
-			(unsigned long long)max_of(o));
+			(unsigned long long)opts_max(o));
 		break;
 	case OPT_ENUM:
-		add(buf, cap, "one of");
-		for (unsigned i = 0; o->values[i]; i++)
-			add(buf, cap, "%s %s", i ? "," : "", o->values[i]);
+		allowed_values(at->json, o, buf, cap);
 		break;
 	case OPT_MAC:
 		add(buf, cap, "an address such as 52:54:00:12:34:56");
@@ -94,17 +115,28 @@ static const char *allowed(const struct opt *o, char *buf, size_t cap)
 	case OPT_FD:
 		add(buf, cap, "the number of an open file descriptor");
 		break;
+	case OPT_PINS:
+		if (at->json)
+			add(buf, cap, "a list such as [{\"%s\": 0, \"host_cpus\": [2, 3]}]",
+				o->values[0]);
+		else
+			add(buf, cap, "a list such as [0@[2-3],1@[4]]");
+		break;
 	}
 	return buf;
 }
 
-static int refuse(const struct opt_table *t, const struct opt *o, const char *value,
-	const char *what, struct err *e)
+static int refuse(const struct opt_at *at, const struct opt *o, const char *value, const char *what,
+	struct err *e)
 {
 	char list[LIST_BYTES];
 
-	return err_set(e, ERR_USAGE, -EINVAL, "%s %s: \"%.64s\" is not %s; give %s", t->flag,
-		o->name, value, what, allowed(o, list, sizeof(list)));
+	opts_allowed(at, o, list, sizeof(list));
+	if (at->json)
+		return err_set(e, ERR_USAGE, -EINVAL, "%s%s%s: \"%.64s\" is not %s; give %s",
+			at->path, *at->path ? "." : "", opts_json_key(o), value, what, list);
+	return err_set(e, ERR_USAGE, -EINVAL, "%s %s: \"%.64s\" is not %s; give %s", at->path,
+		o->name, value, what, list);
 }
 
 static int parse_bool(const char *value, bool *ret)
@@ -138,15 +170,15 @@ static int parse_int(const char *value, int64_t lo, int64_t hi, int *ret)
 }
 
 static int set_unsigned(
-	const struct opt_table *t, const struct opt *o, const char *value, void *s, struct err *e)
+	const struct opt_at *at, const struct opt *o, const char *value, void *s, struct err *e)
 {
 	uint64_t v;
 	int r = o->type == OPT_SIZE ? num_parse_size(value, &v) : num_parse(value, &v);
 
 	if (r == -EINVAL)
-		return refuse(t, o, value, o->type == OPT_SIZE ? "a size" : "a number", e);
-	if (r < 0 || v < o->min || v > max_of(o))
-		return refuse(t, o, value, "in range", e);
+		return refuse(at, o, value, o->type == OPT_SIZE ? "a size" : "a number", e);
+	if (r < 0 || v < o->min || v > opts_max(o))
+		return refuse(at, o, value, "in range", e);
 	if (o->type == OPT_U32)
 		*(uint32_t *)field(o, s) = (uint32_t)v;
 	else
@@ -155,66 +187,77 @@ static int set_unsigned(
 }
 
 static int set_int(
-	const struct opt_table *t, const struct opt *o, const char *value, void *s, struct err *e)
+	const struct opt_at *at, const struct opt *o, const char *value, void *s, struct err *e)
 {
 	bool fd = o->type == OPT_FD;
 	int r = parse_int(
-		value, fd ? 0 : int_min_of(o), fd ? INT_MAX : (int64_t)max_of(o), field(o, s));
+		value, fd ? 0 : opts_int_min(o), fd ? INT_MAX : (int64_t)opts_max(o), field(o, s));
 
 	if (r == -EINVAL)
-		return refuse(t, o, value, "a number", e);
-	return r < 0 ? refuse(t, o, value, "in range", e) : 0;
+		return refuse(at, o, value, "a number", e);
+	return r < 0 ? refuse(at, o, value, "in range", e) : 0;
 }
 
 static int set_string(
-	const struct opt_table *t, const struct opt *o, const char *value, void *s, struct err *e)
+	const struct opt_at *at, const struct opt *o, const char *value, void *s, struct err *e)
 {
 	char **p = field(o, s), *copy;
 	size_t len = strlen(value);
 
-	if (len < o->min || len > max_of(o))
-		return refuse(t, o, value, len < o->min ? "long enough" : "short enough", e);
+	if (len < o->min || len > opts_max(o))
+		return refuse(at, o, value, len < o->min ? "long enough" : "short enough", e);
 	copy = strdup(value);
 	if (!copy)
-		return err_set(e, ERR_HOST, -ENOMEM, "%s %s: out of memory", t->flag, o->name);
+		return err_set(e, ERR_HOST, -ENOMEM, "%s %s: out of memory", at->path, o->name);
 	free(*p);
 	*p = copy;
 	return 0;
 }
 
+/* JSON's spelling (cloud-hypervisor: "Pty") is not the command line's ("pty"). */
+static bool same_word(const struct opt_at *at, const char *a, const char *b)
+{
+	return at->json ? strcasecmp(a, b) == 0 : strcmp(a, b) == 0;
+}
+
 static int set_enum(
-	const struct opt_table *t, const struct opt *o, const char *value, void *s, struct err *e)
+	const struct opt_at *at, const struct opt *o, const char *value, void *s, struct err *e)
 {
 	for (int i = 0; o->values[i]; i++) {
-		if (strcmp(o->values[i], value) == 0) {
+		if (same_word(at, o->values[i], value) ||
+			(o->json_values && same_word(at, o->json_values[i], value))) {
 			*(int *)field(o, s) = i;
 			return 0;
 		}
 	}
-	return refuse(t, o, value, "allowed", e);
+	return refuse(at, o, value, "allowed", e);
 }
 
 static int set_field(
-	const struct opt_table *t, const struct opt *o, const char *value, void *s, struct err *e)
+	const struct opt_at *at, const struct opt *o, const char *value, void *s, struct err *e)
 {
 	switch (o->type) {
 	case OPT_BOOL:
-		return parse_bool(value, field(o, s)) < 0 ? refuse(t, o, value, "allowed", e) : 0;
+		return parse_bool(value, field(o, s)) < 0 ? refuse(at, o, value, "allowed", e) : 0;
 	case OPT_U32:
 	case OPT_U64:
 	case OPT_SIZE:
-		return set_unsigned(t, o, value, s, e);
+		return set_unsigned(at, o, value, s, e);
 	case OPT_INT:
 	case OPT_FD:
-		return set_int(t, o, value, s, e);
+		return set_int(at, o, value, s, e);
 	case OPT_STR:
-		return set_string(t, o, value, s, e);
+		return set_string(at, o, value, s, e);
 	case OPT_ENUM:
-		return set_enum(t, o, value, s, e);
+		return set_enum(at, o, value, s, e);
 	case OPT_MAC:
 		if (num_parse_mac(value, field(o, s)) < 0)
-			return refuse(t, o, value, "a MAC address", e);
+			return refuse(at, o, value, "a MAC address", e);
 		return 0;
+	case OPT_PINS:
+		if (pins_check(value) < 0)
+			return refuse(at, o, value, "a list of pins", e);
+		return set_string(at, o, value, s, e);
 	}
 	return -EINVAL;
 }
@@ -229,17 +272,34 @@ static int unknown_key(const struct opt_table *t, const char *key, struct err *e
 		e, ERR_USAGE, -EINVAL, "%s %.64s: unknown key; allowed are %s", t->flag, key, list);
 }
 
-int opts_set(const struct opt_table *t, const char *key, const char *value, void *s, struct err *e)
+int opts_set_at(
+	const struct opt_at *at, const struct opt *o, const char *value, void *s, struct err *e)
 {
-	const struct opt *o = find(t, key);
-	int r;
+	int r = set_field(at, o, value, s, e);
 
-	if (!o)
-		return unknown_key(t, key, e);
-	r = set_field(t, o, value, s, e);
 	if (r == 0 && o->set_offset)
 		*(bool *)((char *)s + o->set_offset) = true;
 	return r;
+}
+
+int opts_set(const struct opt_table *t, const char *key, const char *value, void *s, struct err *e)
+{
+	const struct opt_at at = {.path = t->flag};
+	const struct opt *o = find(t, key);
+
+	return o ? opts_set_at(&at, o, value, s, e) : unknown_key(t, key, e);
+}
+
+/* The length of a value in [brackets], 0 when they do not close. */
+static size_t bracketed(const char *p)
+{
+	size_t n = 0;
+	int depth = 0;
+
+	do
+		depth += p[n] == '[' ? 1 : p[n] == ']' ? -1 : 0;
+	while (p[n++] && depth);
+	return depth ? 0 : n;
 }
 
 /* One `key=value` cut out of the text. */
@@ -269,12 +329,25 @@ static int next_word(const struct opt_table *t, char **text, struct word *ret, s
 		*close = '\0';
 		*(ret->value ? &ret->value : &ret->key) = p + 1;
 		end = close + 1;
+	} else if (ret->value && *p == '[') {
+		end = p + bracketed(p);
+		if (end == p || (*end && *end != ','))
+			return err_set(e, ERR_USAGE, -EINVAL,
+				"%s %.64s: a value in [brackets] must end with its bracket and a comma",
+				t->flag, ret->key);
 	} else {
 		end = p + strcspn(p, ",");
 	}
 	*text = *end ? end + 1 : NULL;
 	*end = '\0';
 	return 0;
+}
+
+static const char *allowed(const struct opt_table *t, const struct opt *o, char *buf, size_t cap)
+{
+	const struct opt_at at = {.path = t->flag};
+
+	return opts_allowed(&at, o, buf, cap);
 }
 
 static int no_value(const struct opt_table *t, const char *key, struct err *e)
@@ -285,7 +358,7 @@ static int no_value(const struct opt_table *t, const char *key, struct err *e)
 	if (!o && *key)
 		return unknown_key(t, key, e);
 	return err_set(e, ERR_USAGE, -EINVAL, "%s %s: no value; give %s=VALUE%s%s", t->flag, key,
-		*key ? key : "KEY", o ? ", " : "", o ? allowed(o, list, sizeof(list)) : "");
+		*key ? key : "KEY", o ? ", " : "", o ? allowed(t, o, list, sizeof(list)) : "");
 }
 
 static int set_once(const struct opt_table *t, const char *key, const char *value, uint64_t *seen,
@@ -313,7 +386,7 @@ static int check_required(const struct opt_table *t, uint64_t seen, struct err *
 
 		if (o->required && !(seen & 1ULL << i))
 			return err_set(e, ERR_USAGE, -EINVAL, "%s %s: missing; give %s=VALUE, %s",
-				t->flag, o->name, o->name, allowed(o, list, sizeof(list)));
+				t->flag, o->name, o->name, allowed(t, o, list, sizeof(list)));
 	}
 	return 0;
 }
@@ -345,12 +418,17 @@ int opts_parse(const struct opt_table *t, const char *text, void *s, struct err 
 	return r < 0 ? r : check_required(t, seen, e);
 }
 
+static bool is_text(const struct opt *o)
+{
+	return o->type == OPT_STR || o->type == OPT_PINS;
+}
+
 void opts_free(const struct opt_table *t, void *s)
 {
 	for (unsigned i = 0; i < t->n; i++) {
 		char **p = field(&t->opts[i], s);
 
-		if (t->opts[i].type != OPT_STR)
+		if (!is_text(&t->opts[i]))
 			continue;
 		free(*p);
 		*p = NULL;
@@ -365,7 +443,7 @@ int opts_copy(const struct opt_table *t, const void *from, void *to)
 	for (unsigned i = 0; i < t->n; i++) {
 		char **p = field(&t->opts[i], to);
 
-		if (t->opts[i].type != OPT_STR || !*p)
+		if (!is_text(&t->opts[i]) || !*p)
 			continue;
 		*p = failed ? NULL : strdup(*p); /* never two owners, even on the way out */
 		failed |= !*p;
@@ -387,6 +465,7 @@ static const char *placeholder(const struct opt *o, char *buf, size_t cap)
 		[OPT_STR] = "TEXT",
 		[OPT_MAC] = "MAC",
 		[OPT_FD] = "FD",
+		[OPT_PINS] = "[N@[CPUS]]",
 	};
 
 	if (o->type != OPT_ENUM)

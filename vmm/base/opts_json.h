@@ -6,13 +6,27 @@
 #include <jansson.h>
 #include "vmm/base/opts.h"
 
-/* Reads object `o` into *s (defaults filled in by the caller). Unknown keys are -EINVAL when
- * strict, otherwise reported through warn (may be NULL) and skipped. */
-int opts_from_json(const struct opt_table *t, const json_t *o, bool strict,
-	void (*warn)(void *arg, const char *key), void *arg, void *s, struct err *e);
-/* Every field, defaults included. A new reference, or NULL when out of memory. */
+#define OPTS_PATH 128
+
+/* How a document is read. */
+struct opts_json {
+	bool strict; /* an unknown key is an error, otherwise it is told to warn and skipped */
+	void (*warn)(void *arg, const char *path); /* "disks[0].colour"; NULL: nobody asks */
+	void *arg;
+};
+
+/* Reads object `o`, which stands at `path` ("disks[1]", "" = the document), into *s (defaults
+ * filled in by the caller). Unoffered keys are taken with their default only. Every message names
+ * the path of the field and what is allowed there: -EINVAL and ERR_USAGE. */
+int opts_from_json(const struct opt_table *t, const json_t *o, const char *path,
+	const struct opts_json *how, void *s, struct err *e);
+/* "disks[1].id" from "disks[1]" and "id", or "id" alone; cut to what buf holds. Returns buf. */
+const char *opts_json_path(char buf[OPTS_PATH], const char *path, const char *key);
+/* Every field, defaults included, and the defaults of unoffered keys. A new reference, or NULL
+ * when out of memory. */
 json_t *opts_to_json(const struct opt_table *t, const void *s);
-/* JSON Schema of the table. A new reference. */
-json_t *opts_schema(const struct opt_table *t);
+/* JSON Schema of the table; s, a struct with the defaults, may be NULL. A new reference, or NULL
+ * when out of memory. */
+json_t *opts_schema(const struct opt_table *t, const void *s);
 
 #endif

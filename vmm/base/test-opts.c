@@ -8,7 +8,7 @@
 #include "vmm/base/opts_json.h"
 
 struct thing {
-	char *path, *note;
+	char *path, *note, *pins;
 	bool readonly;
 	uint32_t queues;
 	uint64_t big, size;
@@ -18,6 +18,8 @@ struct thing {
 };
 
 static const char *const modes[] = {"off", "tty", "file", NULL};
+static const char *const json_modes[] = {"Off", "Tty", "File", NULL};
+static const char *const pinned[] = {"vcpu", NULL};
 
 #define OPT(f, t, ...)                                                                             \
 	{                                                                                          \
@@ -28,21 +30,27 @@ static const struct opt thing_opts[] = {
 	OPT(path, OPT_STR, .required = true, .min = 1, .max = 20, .help = "the file"),
 	OPT(note, OPT_STR, .help = "text"),
 	OPT(readonly, OPT_BOOL, .help = "no writes"),
-	OPT(queues, OPT_U32, .min = 1, .max = 16, .help = "queues"),
+	OPT(queues, OPT_U32, .json = "num_queues", .min = 1, .max = 16, .help = "queues"),
 	OPT(big, OPT_U64, .help = "any number"),
 	OPT(size, OPT_SIZE, .min = 16 * MIB, .max = 16 * 1024 * GIB, .help = "bytes"),
 	OPT(node, OPT_INT, .min = (uint64_t)-1, .max = 7, .help = "node"),
-	OPT(mode, OPT_ENUM, .values = modes, .help = "mode"),
+	OPT(mode, OPT_ENUM, .values = modes, .json_values = json_modes, .help = "mode"),
 	OPT(fd, OPT_FD, .help = "descriptor"),
 	OPT(mac, OPT_MAC, .set_offset = offsetof(struct thing, mac_given), .help = "address"),
+	OPT(pins, OPT_PINS, .values = pinned, .help = "pins"),
 };
+
+static const struct opt_unoffered not_ours[] = {
+	{"iommu", "false"}, {"kind", "\"Raw\""}, {"limits", "null"}};
 
 static const struct opt_table table = {.flag = "--thing",
 	.help = "a thing",
 	.opts = thing_opts,
 	.n = ARRAY_SIZE(thing_opts),
 	.size = sizeof(struct thing),
-	.bare_key = "path"};
+	.bare_key = "path",
+	.unoffered = not_ours,
+	.nunoffered = ARRAY_SIZE(not_ours)};
 
 static struct thing t;
 
@@ -97,6 +105,9 @@ Test(opts, forms)
 	cr_assert_str_eq(t.path, "/a,b");
 	accepted("note=,path=\"x\"");
 	cr_assert_str_eq(t.note, "");
+	accepted("pins=[0@[0,2-3],1@[4]],path=a[0");
+	cr_assert_str_eq(t.pins, "[0@[0,2-3],1@[4]]");
+	cr_assert_str_eq(t.path, "a[0");
 	accepted("readonly=off,path=a=b");
 	cr_assert_str_eq(t.path, "a=b");
 }
@@ -143,10 +154,14 @@ Test(opts, messages_name_flag_field_and_what_is_allowed)
 		"--thing mac: \"1:2\" is not a MAC address; give an address such as 52:54:00:12:34:56");
 	refused("a,path=b", "--thing path: given twice; once is allowed");
 	refused("path=a,pth=b",
-		"--thing pth: unknown key; allowed are path, note, readonly, queues, big, size, node, mode, fd, mac");
+		"--thing pth: unknown key; allowed are path, note, readonly, queues, big, size, node, mode, fd, mac, pins");
 	refused("path=a,", "--thing : no value; give KEY=VALUE");
 	refused("path=\"a",
 		"--thing path: a value in \"double quotes\" must end with a quote and a comma");
+	refused("a,pins=[0@[1,2]",
+		"--thing pins: a value in [brackets] must end with its bracket and a comma");
+	refused("a,pins=0@1",
+		"--thing pins: \"0@1\" is not a list of pins; give a list such as [0@[2-3],1@[4]]");
 	refused("path=\"a\"b",
 		"--thing path: a value in \"double quotes\" must end with a quote and a comma");
 }
@@ -184,9 +199,9 @@ Test(opts, help_lists_every_key)
 
 static unsigned warned;
 
-static void warn(void *arg, const char *key)
+static void warn(void *arg, const char *path)
 {
-	cr_assert_str_eq(key, "foreign");
+	cr_assert_str_eq(path, "things[1].foreign");
 	warned++;
 }
 
@@ -198,7 +213,8 @@ static int from_json(const char *text, bool strict, struct err *e)
 	cr_assert(o, "%s", text);
 	unmake();
 	make();
-	r = opts_from_json(&table, o, strict, warn, NULL, &t, e);
+	const struct opts_json how = {.strict = strict, .warn = warn};
+	r = opts_from_json(&table, o, "things[1]", &how, &t, e);
 	json_decref(o);
 	return r;
 }
@@ -207,9 +223,10 @@ Test(opts, json_takes_the_same_values)
 {
 	struct err e = {0};
 
-	cr_assert_eq(from_json("{\"path\":\"/a\",\"readonly\":true,\"queues\":4,\"size\":33554432,"
-			       "\"node\":-1,\"mode\":\"tty\",\"fd\":null,\"foreign\":{}}",
-			     false, &e),
+	cr_assert_eq(
+		from_json("{\"path\":\"/a\",\"readonly\":true,\"num_queues\":4,\"size\":33554432,"
+			  "\"node\":-1,\"mode\":\"TTY\",\"fd\":null,\"foreign\":{}}",
+			false, &e),
 		0, "%s", e.text);
 	cr_assert(t.readonly && t.queues == 4 && t.size == 32 * MIB && t.mode == 1 && t.fd == -1);
 	cr_assert_eq(warned, 1);
@@ -227,47 +244,95 @@ static void json_refused(const char *text, const char *start)
 
 Test(opts, json_messages)
 {
-	json_refused(
-		"{\"path\":\"a\",\"foreign\":1}", "--thing foreign: unknown key; allowed are path");
-	json_refused("{}", "--thing path: missing");
-	json_refused("{\"path\":null}", "--thing path: missing");
-	json_refused("{\"path\":3}", "--thing path: is of the wrong JSON type; give a string");
-	json_refused("{\"path\":\"a\\u0000b\"}", "--thing path: is of the wrong JSON type");
-	json_refused(
-		"{\"queues\":1.5}", "--thing queues: is of the wrong JSON type; give a integer");
-	json_refused("{\"queues\":-1}", "--thing queues: \"-1\" is not a number");
-	json_refused("{\"queues\":[1]}", "--thing queues: is of the wrong JSON type");
-	json_refused("{\"readonly\":1}", "--thing readonly: is of the wrong JSON type");
-	json_refused("[]", "--thing: give a JSON object");
+	json_refused("{\"path\":\"a\",\"foreign\":1}",
+		"things[1].foreign: unknown key; allowed are path");
+	json_refused("{\"path\":\"a\",\"queues\":1}", "things[1].queues: unknown key; allowed are");
+	json_refused("{}", "things[1].path: missing; give a text of 1 to 20 bytes");
+	json_refused("{\"path\":null}", "things[1].path: missing");
+	json_refused("{\"path\":3}",
+		"things[1].path: is of the wrong JSON type; give a string: a text of 1 to 20 bytes");
+	json_refused("{\"path\":\"a\\u0000b\"}", "things[1].path: is of the wrong JSON type");
+	json_refused("{\"num_queues\":1.5}",
+		"things[1].num_queues: is of the wrong JSON type; give an integer: a number between");
+	json_refused("{\"num_queues\":\"4\"}", "things[1].num_queues: is of the wrong JSON type");
+	json_refused("{\"num_queues\":-1}", "things[1].num_queues: \"-1\" is not a number");
+	json_refused("{\"num_queues\":[1]}", "things[1].num_queues: is of the wrong JSON type");
+	json_refused("{\"readonly\":1}",
+		"things[1].readonly: is of the wrong JSON type; give a boolean: true or false");
+	json_refused("{\"size\":1}",
+		"things[1].size: \"1\" is not in range; give a number of bytes between 16777216 and");
+	json_refused("{\"mode\":\"Pty\"}",
+		"things[1].mode: \"Pty\" is not allowed; give one of Off, Tty, File");
+	json_refused("{\"pins\":[{\"vcpu\":0,\"host_cpus\":[-1]}]}",
+		"things[1].pins: is of the wrong JSON type; give an array: a list such as "
+		"[{\"vcpu\": 0, \"host_cpus\": [2, 3]}]");
+	json_refused("{\"pins\":[{\"vcpu\":0,\"host_cpus\":[]}]}", "things[1].pins: ");
+	json_refused("{\"pins\":{}}", "things[1].pins: ");
+	json_refused("[]", "things[1]: is of the wrong JSON type; give an object");
+}
+
+Test(opts, json_knows_what_is_not_offered)
+{
+	struct err e = {0};
+
+	cr_assert_eq(from_json("{\"path\":\"a\",\"iommu\":false,\"kind\":\"Raw\",\"limits\":[]}",
+			     true, &e),
+		0, "%s", e.text);
+	cr_assert_eq(from_json("{\"path\":\"a\",\"kind\":null,\"limits\":null}", true, &e), 0);
+	json_refused("{\"iommu\":true}", "things[1].iommu: not offered; allowed is false");
+	json_refused("{\"kind\":\"Qcow2\"}", "things[1].kind: not offered; allowed is \"Raw\"");
+	json_refused("{\"limits\":{\"ops\":1}}",
+		"things[1].limits: not offered; allowed is to leave it out");
+}
+
+Test(opts, json_pins)
+{
+	struct err e = {0};
+
+	cr_assert_eq(from_json("{\"path\":\"a\",\"pins\":[{\"vcpu\":0,\"host_cpus\":[3,0,2]},"
+			       "{\"vcpu\":9,\"host_cpus\":[1023]}]}",
+			     true, &e),
+		0, "%s", e.text);
+	cr_assert_str_eq(t.pins, "[0@[0,2-3],9@[1023]]");
+	cr_assert_eq(from_json("{\"path\":\"a\",\"pins\":[]}", true, &e), 0, "%s", e.text);
+	cr_assert_null(t.pins);
 }
 
 Test(opts, json_round_trip)
 {
+	const struct opts_json how = {.strict = true};
 	struct thing back = {.fd = -1};
 	struct err e = {0};
 	json_t *o;
 
-	accepted("/a,big=18446744073709551615,mode=tty,size=1G,node=3");
+	accepted("/a,big=18446744073709551615,mode=tty,size=1G,node=3,pins=[0@[1,2],5@[7]]");
 	o = opts_to_json(&table, &t);
-	cr_assert_eq(json_object_size(o), table.n);
+	cr_assert_eq(
+		json_object_size(o), table.n + 2); /* and what is not offered but has a value */
+	cr_assert_str_eq(json_string_value(json_object_get(o, "mode")), "Tty");
 	cr_assert(json_is_null(json_object_get(o, "mac"))); /* never given */
-	cr_assert_eq(opts_from_json(&table, o, true, NULL, NULL, &back, &e), 0, "%s", e.text);
+	cr_assert_eq(opts_from_json(&table, o, "", &how, &back, &e), 0, "%s", e.text);
 	cr_assert(back.big == UINT64_MAX && back.mode == 1 && back.node == 3 && !back.mac_given);
 	cr_assert_str_eq(back.note, "default");
+	cr_assert_str_eq(back.pins, "[0@[1-2],5@[7]]");
 	opts_free(&table, &back);
 	json_decref(o);
 }
 
 Test(opts, schema)
 {
-	json_t *o = opts_schema(&table), *p = json_object_get(o, "properties");
+	json_t *o = opts_schema(&table, &t), *p = json_object_get(o, "properties");
 
-	cr_assert_eq(json_object_size(p), table.n);
+	cr_assert_eq(json_object_size(p), table.n + table.nunoffered);
 	cr_assert_eq(json_array_size(json_object_get(o, "required")), 1);
 	cr_assert_eq(json_array_size(json_object_get(json_object_get(p, "mode"), "enum")), 3);
 	cr_assert_eq(
 		json_integer_value(json_object_get(json_object_get(p, "node"), "minimum")), -1);
 	cr_assert_eq(
-		json_integer_value(json_object_get(json_object_get(p, "queues"), "maximum")), 16);
+		json_integer_value(json_object_get(json_object_get(p, "num_queues"), "maximum")),
+		16);
+	cr_assert_str_eq(json_string_value(json_object_get(json_object_get(p, "note"), "default")),
+		"default");
+	cr_assert_eq(json_array_size(json_object_get(json_object_get(p, "kind"), "enum")), 1);
 	json_decref(o);
 }

@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The tables of the configuration: a part is a struct, its options, its defaults and one row in
+ * vm_parts. Names follow cloud-hypervisor's flags and v1 API at->path it has them; what v1 has and
+ * we do not is listed with its default, so that documents written for it are understood. */
+#include "vmm/config.h"
+
+#include "arch/plan.h"
+#include "devices/pci/pci.h"
+#include "devices/virtio/virtio.h"
+#include "vmm/base/num.h"
+
+#define OPT(s, f, t, ...)                                                                          \
+	{                                                                                          \
+		.name = #f, .type = t, .offset = offsetof(struct s, f), __VA_ARGS__                \
+	}
+
+static const char *const transports[] = {"pci", "mmio", NULL};
+static const char *const net_backends[] = {"tap", "passt", NULL};
+static const char *const chr_modes[] = {"off", "null", "tty", "pty", "file", "socket", NULL};
+static const char *const chr_json[] = {"Off", "Null", "Tty", "Pty", "File", "Socket", NULL};
+static const char *const pinned[] = {"vcpu", NULL};
+
+#define OPT_TRANSPORT(s)                                                                           \
+	OPT(s, transport, OPT_ENUM, .values = transports,                                          \
+		.help = "virtio transport, pci by default")
+#define OPT_SLOT(s)                                                                                \
+	{                                                                                          \
+		.name = "pci_device_id", .type = OPT_INT, .offset = offsetof(struct s, slot),      \
+		.min = (uint64_t)-1, .max = PCI_SLOTS - 1, .help = "PCI slot, -1 = next free"      \
+	}
+#define OPT_QUEUE_SIZE(s)                                                                          \
+	OPT(s, queue_size, OPT_U32, .min = 2, .max = VIRTIO_QUEUE_MAX,                             \
+		.help = "entries in a ring, a power of two, 256 by default")
+#define OPT_ID(s) OPT(s, id, OPT_STR, .max = 31, .help = "name in logs, threads and events")
+
+static const struct opt cpus_opts[] = {
+	OPT(cpus_config, boot, OPT_U32, .json = "boot_vcpus", .min = 1, .max = PLAN_MAX_VCPUS,
+		.help = "vCPUs, 1 by default"),
+	OPT(cpus_config, max, OPT_U32, .json = "max_vcpus", .min = 1, .max = PLAN_MAX_VCPUS,
+		.help = "vCPUs at most, boot by default"),
+	OPT(cpus_config, model, OPT_STR,
+		.help = "host, or baseline:FILE to mask features (host by default)"),
+	OPT(cpus_config, affinity, OPT_PINS, .values = pinned,
+		.help = "host CPUs of each vCPU, as [0@[0,2-3],1@[4]]"),
+};
+static const struct opt memory_opts[] = {
+	OPT(memory_config, size, OPT_SIZE, .min = 16 * MIB, .max = 64 * 1024 * GIB,
+		.help = "guest RAM, 512M by default"),
+	OPT(memory_config, shared, OPT_BOOL, .help = "other processes may map it"),
+	OPT(memory_config, hugepages, OPT_BOOL, .help = "from the host's huge page pool"),
+	OPT(memory_config, hugepage_size, OPT_SIZE, .max = 16 * GIB,
+		.help = "which pool, the host's default by default"),
+	OPT(memory_config, thp, OPT_BOOL, .help = "ask for transparent huge pages"),
+	OPT(memory_config, mergeable, OPT_BOOL, .help = "let the host merge equal pages"),
+	OPT(memory_config, prefault, OPT_BOOL, .help = "allocate at start"),
+	OPT(memory_config, numa_node, OPT_INT, .min = (uint64_t)-1, .max = 1023,
+		.help = "bind to a host node, -1 = any"),
+	OPT(memory_config, file, OPT_STR, .help = "start from a private mapping of this file"),
+};
+static const struct opt disk_opts[] = {
+	OPT(disk_config, path, OPT_STR, .help = "raw file or block device"),
+	OPT(disk_config, fd, OPT_FD, .help = "or an open file descriptor"),
+	OPT(disk_config, readonly, OPT_BOOL, .help = "refuse writes"),
+	OPT(disk_config, direct, OPT_BOOL, .help = "bypass the host's page cache"),
+	OPT(disk_config, serial, OPT_STR, .max = 20, .help = "serial number, at most 20 bytes"),
+	OPT_ID(disk_config),
+	OPT_QUEUE_SIZE(disk_config),
+	OPT_TRANSPORT(disk_config),
+	OPT_SLOT(disk_config),
+};
+static const struct opt net_opts[] = {
+	OPT(net_config, tap, OPT_STR, .max = 15, .help = "tap interface, made if absent"),
+	OPT(net_config, fd, OPT_FD, .help = "or an open tap's file descriptor"),
+	OPT(net_config, backend, OPT_ENUM, .values = net_backends,
+		.help = "tap, or passt: no privileges needed (tap by default)"),
+	OPT(net_config, forward, OPT_STR, .help = "arguments for passt, as \"-t 2222:22\""),
+	OPT(net_config, mac, OPT_MAC, .set_offset = offsetof(struct net_config, mac_given),
+		.help = "guest's address, random by default"),
+	OPT(net_config, mtu, OPT_U32, .min = 68, .max = 65535, .help = "told to the guest"),
+	OPT_ID(net_config),
+	OPT_QUEUE_SIZE(net_config),
+	OPT_TRANSPORT(net_config),
+	OPT_SLOT(net_config),
+};
+static const struct opt rng_opts[] = {
+	OPT(rng_config, src, OPT_STR, .help = "file to read, /dev/urandom by default; or off"),
+	OPT_TRANSPORT(rng_config),
+	OPT_SLOT(rng_config),
+};
+static const struct opt serial_opts[] = {
+	OPT(console_config, mode, OPT_ENUM, .values = chr_modes, .json_values = chr_json,
+		.set_offset = offsetof(struct console_config, mode_given),
+		.help = "off, null, tty, pty, or file=PATH, socket=PATH"),
+	OPT(console_config, file, OPT_STR, .help = "write to a file"),
+	OPT(console_config, socket, OPT_STR, .max = 107, .help = "listen on a unix socket"),
+};
+static const struct opt console_opts[] = {
+	OPT(console_config, mode, OPT_ENUM, .values = chr_modes, .json_values = chr_json,
+		.set_offset = offsetof(struct console_config, mode_given),
+		.help = "off, null, tty, pty, or file=PATH, socket=PATH"),
+	OPT(console_config, file, OPT_STR, .help = "write to a file"),
+	OPT(console_config, socket, OPT_STR, .max = 107, .help = "listen on a unix socket"),
+	OPT_TRANSPORT(console_config),
+	OPT_SLOT(console_config),
+};
+static const struct opt vsock_opts[] = {
+	OPT(vsock_config, cid, OPT_U64, .min = 3, .max = 0xfffffffe, .required = true,
+		.help = "the guest's context id"),
+	OPT(vsock_config, socket, OPT_STR, .min = 1, .max = 100,
+		.help = "unix socket to serve; the guest reaches SOCKET_PORT"),
+	OPT(vsock_config, fd, OPT_FD, .help = "or a listening socket's file descriptor"),
+	OPT_ID(vsock_config),
+	OPT_TRANSPORT(vsock_config),
+	OPT_SLOT(vsock_config),
+};
+static const struct opt payload_opts[] = {
+	OPT(payload_config, kernel, OPT_STR, .min = 1, .help = "kernel of this chip"),
+	OPT(payload_config, initramfs, OPT_STR, .min = 1, .help = "initial RAM disk"),
+	OPT(payload_config, cmdline, OPT_STR, .help = "kernel command line"),
+};
+static const struct opt machine_opts[] = {
+	OPT(machine_config, version, OPT_U32, .min = 1, .max = MACHINE_VERSION,
+		.help = "pins every default that a guest can see"),
+};
+
+/* What cloud-hypervisor's v1 has and we do not, with the defaults of its API description. */
+#define NO_IOMMU                                                                                   \
+	{"iommu", "false"},                                                                        \
+	{                                                                                          \
+		"pci_segment", "0"                                                                 \
+	}
+#define NO_VHOST_USER                                                                              \
+	{"vhost_user", "false"}, {"vhost_socket", "null"},                                         \
+	{                                                                                          \
+		"rate_limiter_config", "null"                                                      \
+	}
+
+static const struct opt_unoffered cpus_not[] = {
+	{"topology", "null"},
+	{"kvm_hyperv", "false"},
+	{"max_phys_bits", "46"},
+	{"nested", "true"},
+	{"features", "{\"amx\": false}"},
+	{"core_scheduling", "\"Vm\""},
+};
+static const struct opt_unoffered memory_not[] = {
+	{"hotplug_method", "\"Acpi\""},
+	{"hotplug_size", "null"},
+	{"hotplugged_size", "null"},
+	{"reserve", "false"},
+	{"zones", "null"},
+};
+static const struct opt_unoffered disk_not[] = {
+	NO_IOMMU,
+	NO_VHOST_USER,
+	{"num_queues", "1"},
+	{"rate_limit_group", "null"},
+	{"queue_affinity", "null"},
+	{"backing_files", "false"},
+	{"sparse", "true"},
+	{"image_type", "\"Raw\""},
+	{"lock_granularity", "\"ByteRange\""},
+	{"disable_io_uring", "false"},
+	{"disable_aio", "false"},
+};
+static const struct opt_unoffered net_not[] = {
+	NO_IOMMU,
+	NO_VHOST_USER,
+	{"vhost_mode", "\"Client\""},
+	{"num_queues", "2"},
+	{"ip", "\"192.168.249.1\""},
+	{"mask", "\"255.255.255.0\""},
+	{"host_mac", "null"},
+	{"fds", "null"},
+	{"offload_tso", "true"},
+	{"offload_ufo", "true"},
+	{"offload_csum", "true"},
+};
+static const struct opt_unoffered rng_not[] = {NO_IOMMU, {"id", "null"}};
+static const struct opt_unoffered serial_not[] = {{"iommu", "false"}};
+static const struct opt_unoffered console_not[] = {NO_IOMMU, {"id", "null"}};
+static const struct opt_unoffered vsock_not[] = {NO_IOMMU};
+static const struct opt_unoffered payload_not[] = {
+	{"firmware", "null"},
+	{"igvm", "null"},
+	{"host_data", "null"},
+};
+static const struct opt_unoffered platform_not[] = {
+	{"num_pci_segments", "1"},
+	{"iommu_segments", "null"},
+	{"iommu_address_width_bits", "64"},
+	{"serial_number", "null"},
+	{"uuid", "null"},
+	{"oem_strings", "null"},
+	{"system_serial_number", "null"},
+	{"system_uuid", "null"},
+	{"system_manufacturer", "null"},
+	{"system_product_name", "null"},
+	{"system_version", "null"},
+	{"system_family", "null"},
+	{"system_sku_number", "null"},
+	{"chassis_asset_tag", "null"},
+	{"tdx", "false"},
+	{"sev_snp", "false"},
+	{"iommufd", "false"},
+	{"vfio_p2p_dma", "true"},
+};
+static const struct opt_unoffered debug_console_not[] = {
+	{"mode", "\"Off\""},
+	{"file", "null"},
+	{"iobase", "233"},
+};
+static const struct opt_unoffered config_not[] = {
+	{"rate_limit_groups", "null"},
+	{"balloon", "null"},
+	{"fs", "null"},
+	{"generic_vhost_user", "null"},
+	{"pmem", "null"},
+	{"devices", "null"},
+	{"user_devices", "null"},
+	{"vdpa", "null"},
+	{"numa", "null"},
+	{"iommu", "false"},
+	{"watchdog", "false"},
+	{"rtc", "null"},
+	{"pvpanic", "false"},
+	{"pci_segments", "null"},
+	{"tpm", "null"},
+	{"landlock_enable", "false"},
+	{"landlock_rules", "null"},
+	{"sgx_epc", "null"},
+	{"gdb", "false"},
+};
+
+static const struct opt config_opts[] = {
+	OPT(vm_config, test_exit, OPT_BOOL, .help = "lets a bare-metal guest set the exit status"),
+};
+
+#define TABLE(f, h, o, not, s, b)                                                                  \
+	{                                                                                          \
+		.flag = f, .help = h, .opts = o, .n = ARRAY_SIZE(o), .size = sizeof(struct s),     \
+		.bare_key = b, .unoffered = not, .nunoffered = ARRAY_SIZE(not )                    \
+	}
+
+static const struct opt_table cpus_table =
+	TABLE("--cpus", "vCPUs and what they offer", cpus_opts, cpus_not, cpus_config, NULL);
+static const struct opt_table memory_table = TABLE(
+	"--memory", "guest RAM and its backing", memory_opts, memory_not, memory_config, NULL);
+static const struct opt_table disk_table =
+	TABLE("--disk", "virtio-blk; may be repeated", disk_opts, disk_not, disk_config, NULL);
+static const struct opt_table net_table =
+	TABLE("--net", "virtio-net; may be repeated", net_opts, net_not, net_config, NULL);
+static const struct opt_table rng_table =
+	TABLE("--rng", "virtio-rng", rng_opts, rng_not, rng_config, "src");
+static const struct opt_table serial_table = TABLE(
+	"--serial", "16550 UART, tty by default", serial_opts, serial_not, console_config, "mode");
+static const struct opt_table console_table = TABLE("--console", "virtio-console, off by default",
+	console_opts, console_not, console_config, "mode");
+static const struct opt_table vsock_table = TABLE(
+	"--vsock", "virtio-vsock over a unix socket", vsock_opts, vsock_not, vsock_config, NULL);
+static const struct opt_table payload_table =
+	TABLE(NULL, "what the guest boots", payload_opts, payload_not, payload_config, NULL);
+static const struct opt_table machine_table = {.flag = "--machine",
+	.help = "machine type",
+	.opts = machine_opts,
+	.n = ARRAY_SIZE(machine_opts),
+	.size = sizeof(struct machine_config)};
+static const struct opt_table platform_table = {.help = "of the machine, nothing is offered",
+	.unoffered = platform_not,
+	.nunoffered = ARRAY_SIZE(platform_not)};
+static const struct opt_table debug_console_table = {.help = "port 0xe9, not offered",
+	.unoffered = debug_console_not,
+	.nunoffered = ARRAY_SIZE(debug_console_not)};
+const struct opt_table vm_config_table =
+	TABLE(NULL, "one virtual machine", config_opts, config_not, vm_config, NULL);
+
+/* ---- defaults, and what a table cannot say ---- */
+
+static void init_cpus(void *part)
+{
+	*(struct cpus_config *)part = (struct cpus_config){.boot = 1};
+}
+
+static void init_memory(void *part)
+{
+	*(struct memory_config *)part = (struct memory_config){.size = 512 * MIB, .numa_node = -1};
+}
+
+static void init_disk(void *part)
+{
+	*(struct disk_config *)part = (struct disk_config){.fd = -1, .queue_size = 256, .slot = -1};
+}
+
+static int check_queue_size(uint32_t size, const struct opt_at *at, struct err *e)
+{
+	if (is_pow2(size))
+		return 0;
+	return err_set(e, ERR_USAGE, -EINVAL, "%s%squeue_size: %u is not a power of two", at->path,
+		at->json ? "." : " ", size);
+}
+
+static int check_disk(const void *part, const struct opt_at *at, struct err *e)
+{
+	const struct disk_config *d = part;
+
+	if (!d->path == (d->fd < 0))
+		return err_set(
+			e, ERR_USAGE, -EINVAL, "%s: give exactly one of path and fd", at->path);
+	return check_queue_size(d->queue_size, at, e);
+}
+
+static void init_net(void *part)
+{
+	*(struct net_config *)part = (struct net_config){.fd = -1, .queue_size = 256, .slot = -1};
+}
+
+static int check_net(const void *part, const struct opt_at *at, struct err *e)
+{
+	const struct net_config *n = part;
+
+	if (n->backend == NET_PASST && (n->tap || n->fd >= 0))
+		return err_set(
+			e, ERR_USAGE, -EINVAL, "%s: tap and fd go with backend=tap only", at->path);
+	if (n->backend == NET_TAP && n->forward)
+		return err_set(e, ERR_USAGE, -EINVAL, "%s: forward goes with backend=passt only",
+			at->path);
+	if (n->tap && n->fd >= 0)
+		return err_set(e, ERR_USAGE, -EINVAL, "%s: give one of tap and fd", at->path);
+	return check_queue_size(n->queue_size, at, e);
+}
+
+static void init_rng(void *part)
+{
+	*(struct rng_config *)part = (struct rng_config){.slot = -1};
+}
+
+static void init_serial(void *part)
+{
+	*(struct console_config *)part = (struct console_config){.mode = CHR_TTY, .slot = -1};
+}
+
+static void init_console(void *part)
+{
+	*(struct console_config *)part = (struct console_config){.mode = CHR_OFF, .slot = -1};
+}
+
+static void init_vsock(void *part)
+{
+	*(struct vsock_config *)part = (struct vsock_config){.fd = -1, .slot = -1};
+}
+
+static bool has_vsock(const void *part)
+{
+	return ((const struct vsock_config *)part)->cid != 0;
+}
+
+static int check_vsock(const void *part, const struct opt_at *at, struct err *e)
+{
+	const struct vsock_config *v = part;
+
+	if (!v->socket == (v->fd < 0))
+		return err_set(
+			e, ERR_USAGE, -EINVAL, "%s: give exactly one of socket and fd", at->path);
+	return 0;
+}
+
+static void init_machine(void *part)
+{
+	*(struct machine_config *)part = (struct machine_config){.version = MACHINE_VERSION};
+}
+
+static void init_nothing(void *part)
+{
+	(void)part;
+}
+
+static void init_payload(void *part)
+{
+	*(struct payload_config *)part = (struct payload_config){0};
+}
+
+#define PART(k, t, f, ...)                                                                         \
+	{                                                                                          \
+		.key = k, .table = &t##_table, .offset = offsetof(struct vm_config, f),            \
+		.init = init_##t, __VA_ARGS__                                                      \
+	}
+#define LIST(n, m) .count = offsetof(struct vm_config, n), .max = m
+
+/* In the order of the manual. */
+const struct vm_part vm_parts[] = {
+	PART("cpus", cpus, cpus),
+	PART("memory", memory, memory),
+	PART("payload", payload, payload),
+	PART("disks", disk, disk, LIST(ndisks, CONFIG_DISKS), .check = check_disk),
+	PART("net", net, net, LIST(nnets, CONFIG_NETS), .check = check_net),
+	PART("rng", rng, rng),
+	PART("serial", serial, serial),
+	PART("console", console, console),
+	PART("vsock", vsock, vsock, .present = has_vsock, .check = check_vsock),
+	PART("machine", machine, machine),
+	{.key = "platform", .table = &platform_table, .init = init_nothing},
+	{.key = "debug_console", .table = &debug_console_table, .init = init_nothing},
+	{0},
+};
+
+void *vm_part_at(const struct vm_part *p, const struct vm_config *c, unsigned i)
+{
+	return (char *)(uintptr_t)c + p->offset + i * p->table->size;
+}
+
+static unsigned *count_of(const struct vm_part *p, const struct vm_config *c)
+{
+	return (unsigned *)((char *)(uintptr_t)c + p->count);
+}
+
+unsigned vm_part_count(const struct vm_part *p, const struct vm_config *c)
+{
+	if (p->max)
+		return *count_of(p, c);
+	return !p->present || p->present(vm_part_at(p, c, 0));
+}
+
+void *vm_part_add(const struct vm_part *p, struct vm_config *c, const char *path, struct err *e)
+{
+	unsigned n = *count_of(p, c);
+
+	if (n == p->max) {
+		err_set(e, ERR_USAGE, -EINVAL, "%s: at most %u are allowed", path, p->max);
+		return NULL;
+	}
+	p->init(vm_part_at(p, c, n));
+	*count_of(p, c) = n + 1;
+	return vm_part_at(p, c, n);
+}
