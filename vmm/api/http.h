@@ -46,7 +46,8 @@ struct http_handler {
 	void *arg;
 };
 
-/* Serves the listening unix stream socket fd, which it takes. Loop thread, or before it runs. */
+/* Serves the listening unix stream socket fd, which it takes, also on error. Loop thread, or before
+ * it runs. */
 int http_server_new(struct ev_loop *loop, int fd, const struct http_handler *h, struct log *log,
 	struct http_server **ret_server);
 /* Sends what can be sent within a second and closes everything; each stream_gone is called, and
