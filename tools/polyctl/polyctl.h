@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* polyctl NOUN VERB. A noun is a table of verbs; a verb is one row: what it takes, what it calls,
+ * how the answer is shown. Command line, help, completion and calls are all read from the rows. */
+#ifndef TOOLS_POLYCTL_POLYCTL_H
+#define TOOLS_POLYCTL_POLYCTL_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include "tools/polyctl/client.h"
+#include "vmm/base/err.h"
+#include "vmm/base/opts.h"
+
+#define CALL_WORDS 64
+
+/* What completion offers for a word or a flag's value. */
+enum hint { HINT_NONE, HINT_FILE, HINT_DEVICE, HINT_SHELL };
+
+struct call;
+
+struct flag {
+	const char *name;  /* "--until" */
+	const char *value; /* "EVENT", or NULL for a switch */
+	const char *help;
+	enum hint hint;
+	int (*set)(struct call *c, const struct flag *f, const char *value, struct err *e);
+};
+
+struct verb {
+	const char *name, *args, *help; /* "coredump", "FILE", one clause */
+	const char *method, *path;	/* of the API */
+	unsigned min, max;		/* words */
+	enum hint hint;			/* for them */
+	const struct opt_table *keys;	/* the words are key=value of this table: the body */
+	const struct flag *flags;	/* ended by one without a name */
+	/* Fills body or path from the words; NULL: nothing to do. */
+	int (*prepare)(struct call *c, struct err *e);
+	/* Shows a 200's body to a person; NULL: nothing, or as it is when it is no JSON. */
+	int (*show)(struct call *c, const json_t *answer);
+	/* Instead of all that, for what is not one call and one answer. */
+	int (*run)(struct call *c, struct err *e);
+	const char *more; /* a paragraph for --help, or NULL */
+};
+
+struct noun {
+	const char *name, *help;
+	const struct verb *verbs; /* ended by one without a name */
+	const struct flag *flags; /* of every verb */
+};
+
+/* One run of polyctl. Words and flag values point into argv. */
+struct call {
+	const struct noun *noun;
+	const struct verb *verb;
+	char *word[CALL_WORDS];
+	unsigned nwords;
+	FILE *out, *err;
+
+	const char *socket;
+	bool json, ids, virtio;
+	const char *until;
+	int fds[CLIENT_FDS];
+	unsigned nfds;
+
+	json_t *body;	  /* owned, or NULL */
+	char path[256];	  /* instead of the verb's, when not "" */
+	char watch[4096]; /* a file that grows during the call, for progress; "" = none */
+	unsigned told;	  /* seconds at the last progress line */
+};
+
+int polyctl_main(int argc, char **argv, FILE *out, FILE *err);
+
+/* Runs c's verb with its words, from call to output. */
+int call_verb(struct call *c, struct err *e);
+/* One call as the verb's row and the prepared c say; the answer's text, when it has one, is the
+ * caller's to free. A refusal is an error whose text is the server's. */
+int call_server(struct call *c, const char *method, const char *path, char **ret_text,
+	struct client_reply *ret_reply, struct err *e);
+/* The same for a GET of JSON: a new reference. */
+int call_get(struct call *c, const char *path, json_t **ret_answer, struct err *e);
+/* Makes a refusal's text the error's. */
+int call_refused(const struct client_reply *reply, struct err *e);
+
+extern const struct noun noun_vm;
+extern const struct noun *const nouns[]; /* ended by NULL */
+
+/* create.c */
+extern const struct flag create_flags[];
+int create_prepare(struct call *c, struct err *e);
+
+/* show.c: answers for people */
+int show_ping(struct call *c, const json_t *answer);
+int show_info(struct call *c, const json_t *answer);
+int show_counters(struct call *c, const json_t *answer);
+int show_devices(struct call *c, const json_t *answer);
+int show_device(struct call *c, const json_t *answer);
+int show_added(struct call *c, const json_t *answer);
+
+/* events.c, console.c: whole verbs */
+int run_events(struct call *c, struct err *e);
+int run_console(struct call *c, struct err *e);
+
+/* complete.c: a script for the shell; false when it is not one of bash, zsh, fish. */
+bool complete_print(const char *shell, FILE *out);
+
+#endif

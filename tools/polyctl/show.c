@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The server's answers as tables for people. What an answer lacks is left out; what is of another
+ * type than expected counts as lacking. */
+#include <inttypes.h>
+#include <string.h>
+#include "tools/polyctl/polyctl.h"
+#include "tools/polyctl/table.h"
+#include "vmm/base/num.h"
+
+static const char *text_of(const json_t *object, const char *key)
+{
+	return json_string_value(json_object_get(object, key));
+}
+
+static int finish(struct table *t, FILE *out)
+{
+	int r = table_print(t, out);
+
+	table_fini(t);
+	return r;
+}
+
+/* A value as one would write it: no quotes around texts. */
+static const char *plain(const json_t *v, char *buf, size_t cap)
+{
+	buf[0] = '\0';
+	if (json_is_string(v))
+		snprintf(buf, cap, "%s", json_string_value(v));
+	else
+		buf[json_dumpb(v, buf, cap - 1, JSON_ENCODE_ANY | JSON_COMPACT) % cap] = '\0';
+	return buf;
+}
+
+int show_ping(struct call *c, const json_t *answer)
+{
+	struct table t = TABLE_INIT(2);
+	const char *key;
+	json_t *v;
+	char buf[256];
+
+	json_object_foreach ((json_t *)answer, key, v) {
+		if (json_is_array(v)) {
+			size_t i, at = 0;
+			json_t *one;
+
+			buf[0] = '\0';
+			json_array_foreach (v, i, one)
+				if (json_is_string(one) && at < sizeof(buf))
+					at += (size_t)snprintf(buf + at, sizeof(buf) - at, "%s%s",
+						at ? ", " : "", json_string_value(one));
+		} else {
+			plain(v, buf, sizeof(buf));
+		}
+		table_row(&t, key, buf);
+	}
+	return finish(&t, c->out);
+}
+
+/* ---- info ---- */
+
+static void size_row(struct table *t, const char *name, const json_t *info)
+{
+	const json_t *config = json_object_get(info, "config");
+	json_t *asked = json_object_get(json_object_get(config, "memory"), "size");
+	json_t *actual = json_object_get(info, "memory_actual_size");
+	char a[24], b[24], line[80];
+
+	if (!json_is_integer(asked) && !json_is_integer(actual))
+		return;
+	if (!json_is_integer(actual))
+		actual = asked;
+	num_format_size((uint64_t)json_integer_value(actual), a);
+	snprintf(line, sizeof(line), "%s", a);
+	if (json_is_integer(asked) && json_integer_value(asked) != json_integer_value(actual))
+		snprintf(line, sizeof(line), "%s of %s", a,
+			num_format_size((uint64_t)json_integer_value(asked), b));
+	table_row(t, name, line);
+}
+
+static void cpus_row(struct table *t, const json_t *cpus)
+{
+	json_int_t boot = json_integer_value(json_object_get(cpus, "boot_vcpus"));
+	json_int_t max = json_integer_value(json_object_get(cpus, "max_vcpus"));
+	char line[80];
+
+	if (!boot)
+		return;
+	snprintf(line, sizeof(line), "%lld", (long long)boot);
+	if (max > boot)
+		snprintf(line, sizeof(line), "%lld, at most %lld", (long long)boot, (long long)max);
+	table_row(t, "vcpus", line);
+}
+
+/* "Pty /dev/pts/3" */
+static void console_row(struct table *t, const char *name, const json_t *config)
+{
+	json_t *c = json_object_get(config, name);
+	const char *mode = text_of(c, "mode"), *where = text_of(c, "file");
+	char line[4200];
+
+	if (!mode)
+		return;
+	if (!where)
+		where = text_of(c, "socket");
+	snprintf(line, sizeof(line), "%s%s%s", mode, where ? " " : "", where ? where : "");
+	table_row(t, name, line);
+}
+
+static int show_state(struct call *c, const json_t *info)
+{
+	static const char *const payload_keys[] = {"kernel", "initramfs", "cmdline"};
+	const json_t *config = json_object_get(info, "config");
+	struct table t = TABLE_INIT(2);
+
+	table_row(&t, "state", text_of(info, "state"));
+	size_row(&t, "memory", info);
+	cpus_row(&t, json_object_get(config, "cpus"));
+	for (unsigned i = 0; i < ARRAY_SIZE(payload_keys); i++) {
+		const char *text = text_of(json_object_get(config, "payload"), payload_keys[i]);
+		if (text)
+			table_row(&t, payload_keys[i], text);
+	}
+	console_row(&t, "serial", config);
+	console_row(&t, "console", config);
+	return finish(&t, c->out);
+}
+
+/* What a device stands on, from the list of the configuration that has its id. */
+static const char *device_backing(const json_t *config, const char *id)
+{
+	static const char *const lists[] = {"disks", "net"};
+	static const char *const keys[] = {"path", "tap", "backend"};
+	size_t k;
+	json_t *d;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(lists); i++)
+		json_array_foreach (json_object_get(config, lists[i]), k, d)
+			for (unsigned n = 0; n < ARRAY_SIZE(keys); n++)
+				if (text_of(d, "id") && !strcmp(text_of(d, "id"), id) &&
+					text_of(d, keys[n]))
+					return text_of(d, keys[n]);
+	return NULL;
+}
+
+int show_devices(struct call *c, const json_t *answer)
+{
+	const json_t *config = json_object_get(answer, "config");
+	struct table t = TABLE_INIT(4);
+	const char *id;
+	json_t *d;
+
+	if (!c->ids)
+		table_row(&t, "DEVICE", "TYPE", "PCI", "BACKING");
+	json_object_foreach (json_object_get(answer, "device_tree"), id, d) {
+		if (c->ids)
+			fprintf(c->out, "%s\n", id);
+		else
+			table_row(&t, id, text_of(d, "type"), text_of(d, "pci_bdf"),
+				device_backing(config, id));
+	}
+	return finish(&t, c->out);
+}
+
+/* Line by line what was asked for and what became of it; what is not as it was asked is marked. */
+static int show_asked(struct call *c, const json_t *asked)
+{
+	struct table t = TABLE_INIT(4);
+	json_t *line;
+	size_t i;
+
+	table_row(&t, "", "ASKED FOR", "", "ACHIEVED");
+	json_array_foreach (asked, i, line) {
+		const char *want = text_of(line, "asked"), *got = text_of(line, "achieved");
+		char what[80];
+
+		if (!want || !got)
+			continue;
+		snprintf(what, sizeof(what), "%s %s", text_of(line, "id"), text_of(line, "what"));
+		table_row(&t, strcmp(want, got) ? "!" : "", what, want, got);
+	}
+	return finish(&t, c->out);
+}
+
+int show_info(struct call *c, const json_t *answer)
+{
+	json_t *devices = json_object_get(answer, "device_tree");
+	json_t *asked = json_object_get(answer, "asked");
+	int r = show_state(c, answer);
+
+	if (r == 0 && json_object_size(devices)) {
+		putc('\n', c->out);
+		r = show_devices(c, answer);
+	}
+	if (r == 0 && json_array_size(asked)) {
+		putc('\n', c->out);
+		r = show_asked(c, asked);
+	}
+	return r;
+}
+
+/* ---- the others ---- */
+
+int show_counters(struct call *c, const json_t *answer)
+{
+	struct table t = TABLE_INIT(3);
+	const char *id, *name;
+	json_t *device, *v;
+
+	t.right = 1u << 2;
+	table_row(&t, "DEVICE", "COUNTER", "VALUE");
+	json_object_foreach ((json_t *)answer, id, device) {
+		json_object_foreach (device, name, v) {
+			char buf[64];
+			table_row(&t, id, name, plain(v, buf, sizeof(buf)));
+		}
+	}
+	return finish(&t, c->out);
+}
+
+/* "queue[0].avail  17": every value of a device's state by its path. */
+static void flatten(struct table *t, const char *path, const json_t *v)
+{
+	char sub[512], buf[512];
+	const char *key;
+	json_t *m;
+	size_t i;
+
+	if (!json_is_object(v) && !json_is_array(v)) {
+		table_row(t, path, plain(v, buf, sizeof(buf)));
+		return;
+	}
+	json_object_foreach ((json_t *)v, key, m) {
+		snprintf(sub, sizeof(sub), "%s%s%s", path, *path ? "." : "", key);
+		flatten(t, sub, m);
+	}
+	json_array_foreach (v, i, m) {
+		snprintf(sub, sizeof(sub), "%s[%zu]", path, i);
+		flatten(t, sub, m);
+	}
+}
+
+int show_device(struct call *c, const json_t *answer)
+{
+	struct table t = TABLE_INIT(2);
+
+	flatten(&t, "", answer);
+	return finish(&t, c->out);
+}
+
+int show_added(struct call *c, const json_t *answer)
+{
+	const char *id = text_of(answer, "id"), *bdf = text_of(answer, "bdf");
+
+	if (id)
+		fprintf(c->out, "%s%s%s\n", id, bdf ? " " : "", bdf ? bdf : "");
+	return 0;
+}
