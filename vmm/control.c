@@ -2,258 +2,19 @@
 /* See control.h. Everything happens in step(), which runs after each round of the loop, outside any
  * handler: handlers only note what arrived. So the machine may be destroyed and rebuilt here
  * without pulling the ground from under a caller. A step looks at the machine's request word and at
- * the head of the command queue; when either needs a stopped world it asks the vCPUs to park and
- * returns, and is run again when their messages arrive. */
+ * the head of the command queue; when either needs a stopped world it asks the vCPUs to park, and
+ * the devices to pause, and returns; it is run again when their messages arrive. What only asks
+ * does not wait behind what needs a stopped world. */
 #include "vmm/control.h"
 
-#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
 #include "vmm/base/cleanup.h"
-#include "vmm/base/num.h"
-#include "vmm/vm.h"
+#include "vmm/control_internal.h"
 
-struct control {
-	struct control_opts opts;
-	struct ev_loop *loop;
-	struct ev_fd signals;
-	struct list queue; /* struct vm_cmd */
-	enum vm_state state;
-	struct vm_config *config; /* resolved */
-	struct host_res res;
-	struct vm *vm; /* NULL in VM_NONE, and when shut down */
-	bool stopping; /* vCPUs were asked to park for the present requests */
-	bool quit;
-	struct control_end end;
-};
-
-/* ---- which command is legal when ---- */
-
-static const char *const state_names[VM_STATES] = {
-	"not created", "created", "running", "paused", "dumping"};
-static const char *const op_names[VM_OPS] = {
-	[VM_CREATE] = "vm.create",
-	[VM_BOOT] = "vm.boot",
-	[VM_PAUSE] = "vm.pause",
-	[VM_RESUME] = "vm.resume",
-	[VM_REBOOT] = "vm.reboot",
-	[VM_SHUTDOWN] = "vm.shutdown",
-	[VM_DELETE] = "vm.delete",
-	[VM_POWER_BUTTON] = "vm.power-button",
-	[VM_NMI] = "vm.nmi",
-	[VM_ADD] = "vm.add",
-	[VM_INFO] = "vm.info",
-	[VM_COUNTERS] = "vm.counters",
-	[VM_DEVICE] = "vm.devices",
-	[VM_COREDUMP] = "vm.coredump",
-	[VM_CRASH] = "crash report",
-	[VMM_QUIT] = "vmm.shutdown",
-};
-
-#define IN(s) (1u << VM_##s)
-static const uint8_t legal[VM_OPS] = {
-	[VM_CREATE] = IN(NONE),
-	[VM_BOOT] = IN(CREATED),
-	[VM_PAUSE] = IN(RUNNING),
-	[VM_RESUME] = IN(PAUSED),
-	[VM_REBOOT] = IN(RUNNING) | IN(PAUSED),
-	[VM_SHUTDOWN] = IN(RUNNING) | IN(PAUSED),
-	[VM_DELETE] = IN(CREATED) | IN(RUNNING) | IN(PAUSED),
-	[VM_CRASH] = IN(RUNNING) | IN(PAUSED),
-	[VMM_QUIT] = IN(NONE) | IN(CREATED) | IN(RUNNING) | IN(PAUSED),
-};
-
-/* ---- the machine ---- */
-
-static void on_request(struct ev_msg *m)
-{
-	(void)m; /* the word itself is read in step() */
-}
-
-static int build(struct control *c, struct err *e)
-{
-	return vm_new(c->config, &c->res, c->loop, on_request, &c->vm, e);
-}
-
-static void destroy(struct control *c)
-{
-	vm_free(c->vm);
-	c->vm = NULL;
-	c->stopping = false;
-}
-
-static void give_back(struct control *c)
-{
-	destroy(c);
-	host_res_close(&c->res);
-	if (c->config)
-		vm_config_fini(c->config);
-	free(steal_ptr(&c->config));
-	c->state = VM_NONE;
-}
-
-static void on_leave(void *arg)
-{
-	struct control *c = arg;
-
-	c->quit = true;
-}
-
-static int create(struct control *c, struct vm_cmd *cmd)
-{
-	c->config = steal_ptr(&cmd->config);
-	int r = vm_config_resolve(c->config, &cmd->err);
-	if (!r)
-		r = host_res_open(&c->res, c->config, c->opts.log, &cmd->err);
-	if (!r)
-		r = build(c, &cmd->err);
-	if (r < 0) {
-		give_back(c);
-		return r;
-	}
-	if (c->res.serial)
-		chr_on_leave(c->res.serial, on_leave, c);
-	if (c->res.console)
-		chr_on_leave(c->res.console, on_leave, c);
-	c->state = VM_CREATED;
-	return 0;
-}
-
-static int boot(struct control *c, struct err *e)
-{
-	int r = c->vm ? 0 : build(c, e);
-
-	if (!r)
-		r = vm_start(c->vm, e);
-	if (!r)
-		c->state = VM_RUNNING;
-	return r;
-}
-
-/* Rebuilds from the resolved configuration: KVM's irqchips cannot be initialised twice. */
-static int reboot(struct control *c, struct err *e)
-{
-	destroy(c);
-	c->state = VM_CREATED;
-	return boot(c, e);
-}
-
-/* ---- endings ---- */
-
-static void finish(struct control *c, int status)
-{
-	c->end.status = status;
-	c->quit = true;
-}
-
-/* A report holds the guest's registers and code: it is nobody else's to read, and a link that
- * somebody put in its place is not followed. */
-static FILE *create_report(const char *path)
-{
-	const int flags = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC;
-	cleanup_fd int fd = open(path, flags, 0600);
-	FILE *f = fd < 0 ? NULL : fdopen(fd, "w");
-
-	if (f)
-		steal_fd(&fd);
-	return f;
-}
-
-static void crash(struct control *c, const char *why)
-{
-	c->end.why = why ? why : atomic_load(&vm_requests(c->vm)->crash_why);
-	if (c->opts.crash_path) {
-		cleanup_file FILE *f = create_report(c->opts.crash_path);
-		if (f) {
-			vm_crash_report(c->vm, why, f);
-			c->end.crashed = true;
-		} else {
-			log_line(c->opts.log, LOG_ERROR, "vmm", "crash report %s: %s",
-				c->opts.crash_path, strerrordesc_np(errno));
-		}
-	}
-	finish(c, 3);
-}
-
-static void guest_reset(struct control *c)
-{
-	if (c->opts.exit_on_reboot) {
-		finish(c, 0);
-		return;
-	}
-	log_line(c->opts.log, LOG_INFO, "vmm", "the guest reboots");
-	if (reboot(c, &c->end.err) < 0)
-		finish(c, err_exit_status(&c->end.err));
-}
-
-/* All vCPUs are parked. Serves what the machine asked for; the worst first. */
-static void serve_requests(struct control *c)
-{
-	struct vm_requests *rq = vm_requests(c->vm);
-	uint32_t bits = atomic_load(&rq->bits);
-
-	if (bits & REQ_CRASH)
-		crash(c, NULL);
-	else if (bits & REQ_EXIT)
-		finish(c, atomic_load(&rq->exit_value) & 0xff);
-	else if (bits & REQ_POWEROFF)
-		finish(c, 0);
-	else if (bits & REQ_RESET)
-		guest_reset(c);
-	else if (bits & REQ_REMAP)
-		vm_remap(c->vm);
-}
-
-/* ---- commands ---- */
-
-static bool needs_stop(const struct control *c, const struct vm_cmd *cmd)
-{
-	return c->state == VM_RUNNING && cmd->op != VM_CREATE && cmd->op != VM_BOOT;
-}
-
-static int resume(struct control *c)
-{
-	c->state = VM_RUNNING;
-	c->stopping = false;
-	vm_resume(c->vm, REQ_STOP);
-	return 0;
-}
-
-/* The world is stopped, or was never started. */
-static int execute(struct control *c, struct vm_cmd *cmd)
-{
-	switch (cmd->op) {
-	case VM_CREATE:
-		return create(c, cmd);
-	case VM_BOOT:
-		return boot(c, &cmd->err);
-	case VM_PAUSE:
-		c->state = VM_PAUSED;
-		return 0;
-	case VM_RESUME:
-		return resume(c);
-	case VM_REBOOT:
-		return reboot(c, &cmd->err);
-	case VM_SHUTDOWN:
-		destroy(c);
-		c->state = VM_CREATED;
-		return 0;
-	case VM_DELETE:
-		give_back(c);
-		return 0;
-	case VM_CRASH:
-		crash(c, cmd->why);
-		return 0;
-	case VMM_QUIT:
-		c->quit = true;
-		return 0;
-	default:
-		break;
-	}
-	return -EINVAL;
-}
+/* ---- answers ---- */
 
 static void reply(struct ev_msg *m)
 {
@@ -264,10 +25,28 @@ static void reply(struct ev_msg *m)
 
 static void answer(struct control *c, struct vm_cmd *cmd, int result)
 {
+	const struct op_row *row = &op_rows[cmd->op];
+
+	if (!result && row->after)
+		events_post(&c->events, "vm", row->after);
+	if (c->begun == cmd)
+		c->begun = NULL;
 	list_del(&cmd->link);
 	cmd->result = result;
 	cmd->msg.handle = reply;
 	ev_post(cmd->reply_to ? cmd->reply_to : c->loop, &cmd->msg);
+}
+
+static void execute(struct control *c, struct vm_cmd *cmd)
+{
+	int r = control_execute(c, cmd);
+
+	if (r == IN_PROGRESS) {
+		list_del(&cmd->link);
+		c->dump_cmd = cmd;
+	} else {
+		answer(c, cmd, r);
+	}
 }
 
 static struct vm_cmd *head(struct control *c)
@@ -275,22 +54,34 @@ static struct vm_cmd *head(struct control *c)
 	return list_empty(&c->queue) ? NULL : container_of(c->queue.next, struct vm_cmd, link);
 }
 
-/* Takes illegal commands off the head of the queue. */
-static void refuse_illegal(struct control *c)
+static bool refused(struct control *c, struct vm_cmd *cmd)
 {
-	for (struct vm_cmd *cmd; (cmd = head(c)) && !(legal[cmd->op] & (1u << c->state));)
-		answer(c, cmd,
-			err_set(&cmd->err, ERR_CONFLICT, -EPERM,
-				"%s: not possible while the VM is %s", op_names[cmd->op],
-				state_names[c->state]));
+	if (control_legal(cmd->op, c->state))
+		return false;
+	answer(c, cmd, control_refuse(cmd->op, c->state, &cmd->err));
+	return true;
 }
 
-/* ---- the loop ---- */
-
-/* True when the world is stopped, or there is none to stop. Otherwise the stop has been begun. */
-static bool stopped(struct control *c)
+/* The head of the queue waits for the world; questions behind it need not. */
+static void answer_questions(struct control *c)
 {
-	if (c->state != VM_RUNNING || vm_parked(c->vm))
+	list_for_each_safe (it, &c->queue) {
+		struct vm_cmd *cmd = container_of(it, struct vm_cmd, link);
+		if (op_rows[cmd->op].question && !refused(c, cmd))
+			execute(c, cmd);
+	}
+}
+
+/* ---- the world ---- */
+
+void control_on_request(struct ev_msg *m)
+{
+	(void)m; /* the word itself is read in step() */
+}
+
+static bool parked(struct control *c)
+{
+	if (vm_parked(c->vm))
 		return true;
 	if (!c->stopping) {
 		c->stopping = true;
@@ -299,32 +90,156 @@ static bool stopped(struct control *c)
 	return false;
 }
 
+static bool quiet(struct control *c)
+{
+	if (!parked(c))
+		return false;
+	if (!c->quieting) {
+		c->quieting = true;
+		vm_quiet_begin(c->vm);
+	}
+	return vm_quiet(c->vm);
+}
+
+/* True when the world stands as still as needed, or there is none that moves. Otherwise stopping it
+ * has been begun. */
+static bool stands(struct control *c, enum world need)
+{
+	if (c->state != VM_RUNNING || need == WORLD_ANY)
+		return true;
+	return need == WORLD_PARKED ? parked(c) : quiet(c);
+}
+
+bool control_let_go(struct control *c)
+{
+	if (c->state != VM_RUNNING || !vm_parked(c->vm))
+		return false;
+	if (c->quieting)
+		vm_quiet_end(c->vm);
+	c->stopping = c->quieting = false;
+	return !vm_resume(c->vm, REQ_STOP);
+}
+
+/* ---- what the machine asks for ---- */
+
+static uint32_t wanted(const struct control *c)
+{
+	return c->state == VM_RUNNING ? atomic_load(&vm_requests(c->vm)->bits) & ~REQ_STOP : 0;
+}
+
+static void guest_reset(struct control *c)
+{
+	if (c->opts.exit_on_reboot) {
+		control_finish(c, 0);
+		return;
+	}
+	log_line(c->opts.log, LOG_INFO, "vmm", "the guest reboots");
+	events_post(&c->events, "vm", "rebooting");
+	if (control_reboot(c, &c->end.err) < 0)
+		control_finish(c, err_exit_status(&c->end.err));
+	else
+		events_post(&c->events, "vm", "rebooted");
+}
+
+static void guest_poweroff(struct control *c)
+{
+	control_shut_down(c);
+	if (!c->opts.no_shutdown)
+		control_finish(c, 0);
+}
+
+/* Serves one request, the worst first; the guest's own end comes before what anybody asked of it.
+ * False: the world has to stand still first. */
+static bool serve(struct control *c, uint32_t bits)
+{
+	bool ends = bits & (REQ_POWEROFF | REQ_RESET) && !(bits & (REQ_CRASH | REQ_EXIT));
+	struct vm_requests *rq = vm_requests(c->vm);
+
+	/* Freeing waits for the queues; meanwhile nobody is answered, so they stop first. */
+	if (!stands(c, ends ? WORLD_QUIET : WORLD_PARKED))
+		return false;
+	if (bits & REQ_CRASH)
+		control_crash(c, NULL);
+	else if (bits & REQ_EXIT)
+		control_finish(c, atomic_load(&rq->exit_value) & 0xff);
+	else if (bits & REQ_POWEROFF)
+		guest_poweroff(c);
+	else if (bits & REQ_RESET)
+		guest_reset(c);
+	else if (bits & REQ_REMAP) {
+		vm_remap(c->vm);
+		atomic_fetch_and(&rq->bits, ~REQ_REMAP);
+	}
+	return true;
+}
+
+/* ---- the loop ---- */
+
+/* The first look at a command that is legal: the world shall stand still for it. */
+static void begin(struct control *c, struct vm_cmd *cmd)
+{
+	const struct op_row *row = &op_rows[cmd->op];
+
+	if (c->state == VM_RUNNING && row->need != WORLD_ANY)
+		vm_request(vm_requests(c->vm), REQ_STOP);
+	if (c->begun == cmd)
+		return;
+	c->begun = cmd;
+	c->stop_ns = ev_now_ns();
+	if (row->before)
+		events_post(&c->events, "vm", row->before);
+}
+
+/* One thing that can be done now. False: nothing can. */
+static bool one(struct control *c)
+{
+	struct vm_cmd *cmd = head(c);
+
+	if (c->dump_done) {
+		c->dump_done = false;
+		cmd = steal_ptr(&c->dump_cmd);
+		answer(c, cmd, control_dump_end(c, &cmd->err));
+		return true;
+	}
+	if (cmd && refused(c, cmd))
+		return true;
+	if (cmd)
+		begin(c, cmd);
+	if (wanted(c))
+		return serve(c, wanted(c));
+	if (!cmd)
+		return control_let_go(c);
+	if (!stands(c, op_rows[cmd->op].need))
+		return false;
+	execute(c, cmd);
+	return true;
+}
+
 static void step(struct control *c)
 {
-	for (;;) {
-		refuse_illegal(c);
-		struct vm_cmd *cmd = head(c);
-		if (cmd && needs_stop(c, cmd))
-			vm_request(vm_requests(c->vm), REQ_STOP);
-		bool asked = c->state == VM_RUNNING && atomic_load(&vm_requests(c->vm)->bits);
-		if (c->quit || (!cmd && !asked) || !stopped(c))
-			return;
+	while (!c->quit && one(c))
+		;
+	if (!c->quit)
+		answer_questions(c);
+}
 
-		if (asked)
-			serve_requests(c);
-		/* The guest's own end comes before what anybody asked of it. */
-		if (!c->quit && (cmd = head(c)) && (legal[cmd->op] & (1u << c->state)))
-			answer(c, cmd, execute(c, cmd));
-		if (!c->quit && c->state == VM_RUNNING && vm_parked(c->vm)) {
-			c->stopping = false;
-			if (atomic_load(&vm_requests(c->vm)->bits))
-				vm_resume(c->vm, REQ_REMAP | REQ_STOP);
-		}
-	}
+/* Gives up a core dump that is being written: its job ends soon, and says so. */
+static void stop_dump(struct control *c)
+{
+	struct vm_cmd *cmd = c->dump_cmd;
+
+	if (!cmd)
+		return;
+	coredump_cancel(c->dump);
+	while (!c->dump_done)
+		ev_run_once(c->loop, 100);
+	c->dump_cmd = NULL;
+	answer(c, cmd, control_dump_end(c, &cmd->err));
 }
 
 static void stop_for_the_end(struct control *c)
 {
+	stop_dump(c);
 	if (c->state != VM_RUNNING)
 		return;
 	vm_request(vm_requests(c->vm), REQ_STOP);
@@ -332,6 +247,17 @@ static void stop_for_the_end(struct control *c)
 		vm_stop_begin(c->vm);
 		ev_run_once(c->loop, 100);
 	}
+}
+
+static void tear_down(struct control *c)
+{
+	bool created = c->state != VM_NONE;
+
+	stop_for_the_end(c);
+	control_give_back(c);
+	if (created)
+		events_post(&c->events, "vm", "deleted");
+	events_post(&c->events, "vmm", "shutdown");
 }
 
 /* Nobody is left waiting: what was submitted too late is refused, and replies posted here leave. */
@@ -346,17 +272,17 @@ static void last_replies(struct control *c)
 
 void control_run(struct control *c, struct control_end *ret_end)
 {
+	events_post(&c->events, "vmm", "starting");
 	step(c);
 	while (!c->quit) {
 		int r = ev_run_once(c->loop, -1);
 		if (r < 0) {
 			err_set(&c->end.err, ERR_HOST, r, "event loop: %s", strerrordesc_np(-r));
-			finish(c, 1);
+			control_finish(c, 1);
 		}
 		step(c);
 	}
-	stop_for_the_end(c);
-	give_back(c);
+	tear_down(c);
 	last_replies(c);
 	*ret_end = c->end;
 }
@@ -396,8 +322,8 @@ static void on_signal(struct ev_fd *w, uint32_t events)
 	if (c->end.signal) {
 		/* The second time: something does not let go. The terminal is given back, no more.
 		 */
-		chr_free(c->res.serial);
-		chr_free(c->res.console);
+		chr_tty_restore(c->res.serial);
+		chr_tty_restore(c->res.console);
 		_exit(1);
 	}
 	c->end.signal = (int)si.ssi_signo;
@@ -424,6 +350,7 @@ int control_new(const struct control_opts *o, struct control **ret_control)
 	if (!c)
 		return r;
 	c->opts = *o;
+	events_init(&c->events, &o->events, o->log);
 	c->signals.fd = -1;
 	list_init(&c->queue);
 	r = ev_loop_new(&c->loop);

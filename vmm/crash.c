@@ -90,12 +90,12 @@ static void write_code(struct json_out *j, const struct vm *vm, const struct vcp
 
 static void write_exits(struct json_out *j, const struct vcpu *v)
 {
-	unsigned n = MIN(v->nexits, (unsigned)VCPU_EXITS);
+	uint64_t all = atomic_load(&v->nexits), n = MIN(all, (uint64_t)VCPU_EXITS);
 	uint64_t now = ev_now_ns();
 	char buf[24], detail[96];
 
 	json_arr(j, "exits");
-	for (unsigned i = v->nexits - n; i != v->nexits; i++) {
+	for (uint64_t i = all - n; i != all; i++) {
 		const struct vcpu_exit *x = &v->exits[i % VCPU_EXITS];
 		json_obj(j, NULL);
 		json_u64(j, "ns_ago", now - x->ns);

@@ -4,6 +4,7 @@
 #include "vmm/host.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -11,12 +12,55 @@
 #include "vmm/base/cleanup.h"
 #include "vmm/base/num.h"
 
+/* "fd=N" in place of a path: N was opened by whoever started us, or came with a request, and stays
+ * theirs. Returns a descriptor of our own, -ENOENT when text is a path, or an error with e. */
+static int inherited(const char *flag, const char *text, int access, struct err *e)
+{
+	uint64_t n;
+
+	if (strncmp(text, "fd=", 3))
+		return -ENOENT;
+	if (num_parse(text + 3, &n) < 0 || n > INT_MAX)
+		return err_set(e, ERR_USAGE, -EINVAL, "%s %s: not a file descriptor; allowed: fd=N",
+			flag, text);
+	int flags = fcntl((int)n, F_GETFL);
+	if (flags < 0)
+		return err_set(e, ERR_HOST, -errno,
+			"%s %s: %s; allowed: a file descriptor that is open in this process", flag,
+			text, strerrordesc_np(errno));
+	if ((flags & O_ACCMODE) != access && (flags & O_ACCMODE) != O_RDWR)
+		return err_set(e, ERR_HOST, -EINVAL, "%s %s: not open for %s", flag, text,
+			access == O_RDONLY ? "reading" : "writing");
+	int fd = fcntl((int)n, F_DUPFD_CLOEXEC, 3);
+	return fd < 0 ? err_set(e, ERR_HOST, -errno, "%s %s: %s", flag, text,
+				strerrordesc_np(errno))
+		      : fd;
+}
+
+static int open_path(const char *flag, const char *path, int *ret_fd, struct err *e)
+{
+	int fd = inherited(flag, path, O_RDONLY, e);
+
+	if (fd == -ENOENT)
+		fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	else if (fd < 0)
+		return fd;
+	if (fd < 0)
+		return err_set(
+			e, ERR_HOST, -errno, "%s %s: %s", flag, path, strerrordesc_np(errno));
+	*ret_fd = fd;
+	return 0;
+}
+
 static int open_file(const char *flag, const char *path, int *ret_fd, struct err *e)
 {
-	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	cleanup_fd int fd = -1;
 	struct stat st;
+	int r = open_path(flag, path, &fd, e);
 
-	if (fd < 0 || fstat(fd, &st) < 0)
+	if (r < 0)
+		return r;
+	if (fstat(fd, &st) < 0)
 		return err_set(
 			e, ERR_HOST, -errno, "%s %s: %s", flag, path, strerrordesc_np(errno));
 	if (!S_ISREG(st.st_mode))
@@ -49,18 +93,38 @@ static int read_baseline(const char *path, char **ret_text, struct err *e)
 	return 0;
 }
 
+/* fd, or -1; a duplicate in *ret_fd. */
+static int duplicate(const char *flag, const char *id, int fd, int *ret_fd, struct err *e)
+{
+	if (fd < 0)
+		return 0;
+	int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	if (own < 0)
+		return err_set(e, ERR_HOST, -errno,
+			"%s %s: fd=%d: %s; allowed: a file descriptor that is open in this process",
+			flag, id, fd, strerrordesc_np(errno));
+	*ret_fd = own;
+	return 0;
+}
+
 static int open_disk(struct host_res *h, const struct disk_config *d, unsigned i, struct err *e)
 {
+	cleanup_fd int fd = -1;
+	int r = duplicate("--disk", d->id, d->fd, &fd, e);
 	struct block_opts o = {
 		.path = d->path,
-		.fd = d->fd,
+		.fd = fd,
 		.readonly = d->readonly,
 		.direct = d->direct,
 		.flag = "--disk",
 		.id = d->id,
 	};
 
-	return block_open(&o, &h->disk[i], e);
+	if (!r)
+		r = block_open(&o, &h->disk[i], e);
+	if (!r)
+		steal_fd(&fd);
+	return r;
 }
 
 static int open_passt(struct host_res *h, const struct net_config *n, unsigned i, struct err *e)
@@ -83,7 +147,25 @@ static int open_net(struct host_res *h, const struct net_config *n, unsigned i, 
 {
 	if (n->backend == NET_PASST)
 		return open_passt(h, n, i, e);
-	return netdev_tap_open(n->tap, n->fd, "--net", n->id, &h->net[i], e);
+	cleanup_fd int fd = -1;
+	int r = duplicate("--net", n->id, n->fd, &fd, e);
+	if (!r)
+		r = netdev_tap_open(n->tap, fd, "--net", n->id, &h->net[i], e);
+	if (!r)
+		steal_fd(&fd);
+	return r;
+}
+
+static int open_vsock(struct host_res *h, const struct vsock_config *v, struct err *e)
+{
+	cleanup_fd int fd = -1;
+	int r = duplicate("--vsock", v->id, v->fd, &fd, e);
+
+	if (!r)
+		r = vsock_unix_open(v->socket, fd, "--vsock", v->id, &h->vsock, e);
+	if (!r)
+		steal_fd(&fd);
+	return r;
 }
 
 static int open_console(
@@ -97,13 +179,33 @@ static int open_rng(const struct rng_config *c, int *ret_fd, struct err *e)
 	/* getrandom() is what /dev/urandom gives, without a file (virtio_rng_new, fd -1). */
 	if (!strcmp(c->src, "off") || !strcmp(c->src, "/dev/urandom"))
 		return 0;
-	int fd = open(c->src, O_RDONLY | O_CLOEXEC);
+	int fd = inherited("--rng src", c->src, O_RDONLY, e);
+	if (fd == -ENOENT)
+		fd = open(c->src, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return err_set(e, ERR_HOST, -errno,
 			"--rng src %s: %s; allowed: a readable file, or off", c->src,
 			strerrordesc_np(errno));
 	*ret_fd = fd;
 	return 0;
+}
+
+/* Those that are not open yet. */
+static int open_devices(struct host_res *h, const struct vm_config *c, struct err *e)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < c->ndisks && !r; i++)
+		if (!h->disk[i])
+			r = open_disk(h, &c->disk[i], i, e);
+	if (!r && h->rng_fd < 0)
+		r = open_rng(&c->rng, &h->rng_fd, e);
+	for (unsigned i = 0; i < c->nnets && !r; i++)
+		if (!h->net[i])
+			r = open_net(h, &c->net[i], i, e);
+	if (!r && c->vsock.cid && !h->vsock)
+		r = open_vsock(h, &c->vsock, e);
+	return r;
 }
 
 static int open_all(struct host_res *h, const struct vm_config *c, struct err *e)
@@ -116,12 +218,8 @@ static int open_all(struct host_res *h, const struct vm_config *c, struct err *e
 		r = read_baseline(c->cpus.model + 9, &h->cpu_baseline, e);
 	if (!r)
 		r = kvm_open(&h->kvm, -1, e);
-	for (unsigned i = 0; i < c->ndisks && !r; i++)
-		r = open_disk(h, &c->disk[i], i, e);
 	if (!r)
-		r = open_rng(&c->rng, &h->rng_fd, e);
-	for (unsigned i = 0; i < c->nnets && !r; i++)
-		r = open_net(h, &c->net[i], i, e);
+		r = open_devices(h, c, e);
 	if (!r)
 		r = open_console(&c->serial, "--serial", &h->serial, e);
 	if (!r)
@@ -139,6 +237,11 @@ int host_res_open(struct host_res *h, const struct vm_config *c, struct log *log
 	return r;
 }
 
+int host_res_add(struct host_res *h, const struct vm_config *c, struct err *e)
+{
+	return open_devices(h, c, e);
+}
+
 static void close_passt(pid_t *pid)
 {
 	if (*pid <= 0)
@@ -152,6 +255,7 @@ void host_res_close(struct host_res *h)
 {
 	if (!h->log && !h->kvm.run_size && h->kernel_fd <= 0)
 		return; /* never opened */
+	vsock_unix_free(h->vsock);
 	chr_free(h->console);
 	chr_free(h->serial);
 	for (unsigned i = 0; i < CONFIG_NETS; i++) {

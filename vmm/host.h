@@ -9,6 +9,7 @@
 #include "devices/backend/block.h"
 #include "devices/backend/chr.h"
 #include "devices/backend/netdev.h"
+#include "devices/backend/vsock_unix.h"
 #include "vmm/base/log.h"
 #include "vmm/config.h"
 #include "vmm/kvm/kvm.h"
@@ -22,12 +23,16 @@ struct host_res {
 	struct netdev *net[CONFIG_NETS];
 	pid_t passt[CONFIG_NETS];     /* 0 = none */
 	struct chr *serial, *console; /* NULL = off */
+	struct vsock_unix *vsock;     /* NULL = none */
 	int rng_fd;
 };
 
-/* Opens everything a resolved configuration names. Returns 0, or a negative errno with e naming
- * flag and field; nothing is left behind then. */
+/* Opens everything a resolved configuration names. File descriptors that it names are duplicated:
+ * they stay the caller's. Returns 0, or a negative errno with e naming flag and field; nothing is
+ * left behind then. */
 int host_res_open(struct host_res *h, const struct vm_config *c, struct log *log, struct err *e);
+/* Opens what devices were added to the configuration since. On error h is as before. */
+int host_res_add(struct host_res *h, const struct vm_config *c, struct err *e);
 void host_res_close(struct host_res *h); /* a zeroed one is fine */
 
 #endif

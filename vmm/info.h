@@ -21,6 +21,10 @@ struct vm_device_info {
 	int slot;      /* PCI slot on segment 0, bus 0; -1 = not a PCI function */
 };
 
+/* The devices that a resolved configuration names, in its order; at most VM_CONFIG_DEVICES. */
+#define VM_CONFIG_DEVICES (CONFIG_DISKS + CONFIG_NETS + 3)
+unsigned vm_config_devices(const struct vm_config *c, struct vm_device_info *ret_devices);
+
 struct vm_info {
 	int state;		  /* enum vm_state */
 	struct vm_config *config; /* a copy, resolved; serial.path and console.path are a PTY's */

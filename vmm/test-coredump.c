@@ -53,7 +53,7 @@ static void setup(void)
 	cr_assert_eq(vm_config_resolve(&config, &e), 0, "%s", e.text);
 	cr_assert_eq(host_res_open(&res, &config, NULL, &e), 0, "%s", e.text);
 	cr_assert_eq(ev_loop_new(&loop), 0);
-	cr_assert_eq(vm_new(&config, &res, loop, on_request, &vm, &e), 0, "%s", e.text);
+	cr_assert_eq(vm_new(&config, &res, loop, on_request, NULL, &vm, &e), 0, "%s", e.text);
 	strcpy(dir, "/tmp/test-coredump.XXXXXX");
 	cr_assert(mkdtemp(dir));
 	snprintf(path, sizeof(path), "%s/core", dir);

@@ -59,8 +59,11 @@ const char *vcpu_exit_name(uint32_t reason, char buf[24])
 static void record(struct vcpu *v)
 {
 	const struct kvm_run *run = v->kvm.run;
-	struct vcpu_exit *x = &v->exits[v->nexits++ % VCPU_EXITS];
+	/* Counted by this thread alone, so no locked instruction. */
+	uint64_t n = atomic_load_explicit(&v->nexits, memory_order_relaxed);
+	struct vcpu_exit *x = &v->exits[n % VCPU_EXITS];
 
+	atomic_store_explicit(&v->nexits, n + 1, memory_order_relaxed);
 	*x = (struct vcpu_exit){.ns = ev_now_ns(), .reason = run->exit_reason};
 	if (run->exit_reason == KVM_EXIT_MMIO) {
 		x->addr = run->mmio.phys_addr;

@@ -41,7 +41,7 @@ struct vcpu {
 	bool go, end;
 
 	struct vcpu_exit exits[VCPU_EXITS]; /* own thread; others read it parked */
-	unsigned nexits;
+	_Atomic uint64_t nexits;
 };
 
 /* Creates the KVM vCPU and its arch half. Control. */

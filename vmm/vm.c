@@ -10,64 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <time.h>
 #include <unistd.h>
-#include "devices/registry.h"
-#include "devices/virtio/devs.h"
 #include "vmm/base/num.h"
 #include "vmm/vm_internal.h"
 
 #define MACHINE_DESCS (PLAN_DEVS + PLAN_VIRTIO_MMIO + 1)
-
-/* ---- what devices are given ---- */
-
-static struct vm *vm_of(struct dev_host *h)
-{
-	return container_of(h, struct vm, host);
-}
-
-static void host_event(struct dev_host *h, enum dev_event ev, int value)
-{
-	struct vm *vm = vm_of(h);
-
-	switch (ev) {
-	case DEV_EVENT_POWEROFF:
-		vm_request(&vm->requests, REQ_POWEROFF);
-		break;
-	case DEV_EVENT_RESET:
-		vm_request(&vm->requests, REQ_RESET);
-		break;
-	case DEV_EVENT_EXIT:
-		atomic_store(&vm->requests.exit_value, value);
-		vm_request(&vm->requests, REQ_EXIT);
-		break;
-	case DEV_EVENT_REMAP:
-		vm_request(&vm->requests, REQ_REMAP);
-		break;
-	}
-}
-
-static int host_doorbell(struct dev_host *h, bool add, enum dev_space space, uint64_t addr,
-	unsigned size, bool has_match, uint64_t match, int fd)
-{
-	return kvm_vm_ioeventfd(
-		&vm_of(h)->kvm, add, space == SPACE_PIO, addr, size, has_match, match, fd);
-}
-
-static uint64_t host_realtime(struct dev_host *h)
-{
-	struct timespec ts;
-
-	(void)h;
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
-static const struct dev_host_ops host_ops = {
-	.event = host_event,
-	.doorbell = host_doorbell,
-	.realtime_ns = host_realtime,
-};
 
 /* ---- KVM, memory, vCPUs ---- */
 
@@ -81,6 +28,7 @@ static unsigned count_mmio(const struct vm_config *c)
 		n += c->net[i].transport == TRANSPORT_MMIO;
 	n += strcmp(c->rng.src, "off") && c->rng.transport == TRANSPORT_MMIO;
 	n += c->console.mode != CHR_OFF && c->console.transport == TRANSPORT_MMIO;
+	n += c->vsock.cid && c->vsock.transport == TRANSPORT_MMIO;
 	return n;
 }
 
@@ -160,156 +108,7 @@ static int make_cpus(struct vm *vm, struct err *e)
 	return arch_vm_seal(vm->arch, e);
 }
 
-/* ---- devices ---- */
-
-static void own(struct vm *vm, struct device *d)
-{
-	list_add(&vm->devices, &d->link);
-}
-
-static int dev_error(int r, const char *id, struct err *e)
-{
-	return err_set(e, ERR_HOST, r, "%s: cannot be made: %s", id, strerrordesc_np(-r));
-}
-
-static int make_platform(struct vm *vm, struct err *e)
-{
-	for (unsigned i = 0; i < vm->plan.ndev; i++) {
-		const struct plan_dev *p = &vm->plan.dev[i];
-		struct registry_arg a = {
-			.model = p->model,
-			.id = p->model,
-			.at = {p->space, p->base, p->irq, p->reg_shift},
-			.level = p->level,
-			.chr = vm->res->serial,
-		};
-		struct device *d;
-		if (p->kind == DEV_UART && !vm->res->serial)
-			continue;
-		int r = registry_new(&vm->host, &a, &d);
-		if (r < 0)
-			return dev_error(r, p->model, e);
-		own(vm, d);
-	}
-	return 0;
-}
-
-static int make_pci(struct vm *vm, struct err *e)
-{
-	const struct plan *p = &vm->plan;
-	struct pci_layout l = {
-		.last_bus = p->pci_last_bus,
-		.ecam = {p->ecam.base, p->ecam.size},
-		.mmio32 = {p->pci_mmio32.base, p->pci_mmio32.size},
-		.mmio64 = {p->pci_mmio64.base, p->pci_mmio64.size},
-		.conf1 = p->pci_conf1,
-	};
-
-	memcpy(l.intx_pin, p->intx_pin, sizeof(l.intx_pin));
-	int r = pci_root_new(&vm->host, "pci0", &l, &vm->pci);
-	if (r < 0)
-		return dev_error(r, "pci0", e);
-	own(vm, pci_root_device(vm->pci));
-	return 0;
-}
-
-/* Puts a new device behind its transport; `r` is its constructor's result. */
-static int attach(struct vm *vm, int r, const char *id, struct virtio_dev *dev, int transport,
-	int slot, struct err *e)
-{
-	struct device *d;
-
-	if (r < 0)
-		return dev_error(r, id, e);
-	if (transport == TRANSPORT_MMIO) {
-		const struct plan *p = &vm->plan;
-		unsigned n = vm->vmmio_used++;
-		r = virtio_mmio_new(
-			&vm->host, dev, p->vmmio_base + n * p->vmmio_stride, p->vmmio_irq + n, &d);
-	} else {
-		r = virtio_pci_new(&vm->host, dev, vm->pci, slot, &d);
-	}
-	if (r < 0)
-		return dev_error(r, id, e);
-	own(vm, d);
-	return 0;
-}
-
-static int make_disks(struct vm *vm, struct err *e)
-{
-	int r = 0;
-
-	for (unsigned i = 0; i < vm->config->ndisks && !r; i++) {
-		const struct disk_config *c = &vm->config->disk[i];
-		struct virtio_blk_opts o = {.queue_size = (uint16_t)c->queue_size};
-		struct virtio_dev *dev = NULL;
-		if (c->serial)
-			memcpy(o.serial, c->serial, MIN(strlen(c->serial), sizeof(o.serial) - 1));
-		r = virtio_blk_new(&vm->host, c->id, vm->res->disk[i], &o, &dev);
-		r = attach(vm, r, c->id, dev, c->transport, c->slot, e);
-	}
-	return r;
-}
-
-static int make_nets(struct vm *vm, struct err *e)
-{
-	int r = 0;
-
-	for (unsigned i = 0; i < vm->config->nnets && !r; i++) {
-		const struct net_config *c = &vm->config->net[i];
-		struct virtio_net_opts o = {
-			.mtu = (uint16_t)c->mtu, .queue_size = (uint16_t)c->queue_size};
-		struct virtio_dev *dev = NULL;
-		memcpy(o.mac, c->mac, sizeof(o.mac));
-		r = virtio_net_new(&vm->host, c->id, vm->res->net[i], &o, &dev);
-		r = attach(vm, r, c->id, dev, c->transport, c->slot, e);
-	}
-	return r;
-}
-
-static int make_others(struct vm *vm, struct err *e)
-{
-	const struct vm_config *c = vm->config;
-	struct virtio_dev *dev = NULL;
-	int r = 0;
-
-	if (strcmp(c->rng.src, "off")) {
-		r = virtio_rng_new(&vm->host, "_rng", vm->res->rng_fd, &dev);
-		r = attach(vm, r, "_rng", dev, c->rng.transport, c->rng.slot, e);
-	}
-	if (!r && vm->res->console) {
-		r = virtio_console_new(&vm->host, "_console", vm->res->console, &dev);
-		r = attach(vm, r, "_console", dev, c->console.transport, c->console.slot, e);
-	}
-	return r;
-}
-
-static int make_devices(struct vm *vm, struct err *e)
-{
-	int r = make_platform(vm, e);
-
-	if (!r)
-		r = make_pci(vm, e);
-	if (!r)
-		r = make_disks(vm, e);
-	if (!r)
-		r = make_nets(vm, e);
-	return r ? r : make_others(vm, e);
-}
-
 /* ---- kernel and tables ---- */
-
-static unsigned describe_devices(struct vm *vm, struct dev_desc *desc, unsigned max)
-{
-	unsigned n = 0;
-
-	list_for_each (it, &vm->devices) {
-		struct device *d = container_of(it, struct device, link);
-		if (d->ops->describe && n < max)
-			n += d->ops->describe(d, desc + n, max - n);
-	}
-	return n;
-}
 
 static int load(struct vm *vm, struct err *e)
 {
@@ -317,7 +116,7 @@ static int load(struct vm *vm, struct err *e)
 	struct dev_desc desc[MACHINE_DESCS];
 	struct machine m = {
 		.dev = desc,
-		.ndev = describe_devices(vm, desc, MACHINE_DESCS),
+		.ndev = vm_describe_devices(vm, desc, MACHINE_DESCS),
 		.vcpus = c->cpus.boot,
 		.cmdline = c->payload.cmdline ? c->payload.cmdline : "",
 		.facts = arch_vm_facts(vm->arch),
@@ -337,7 +136,7 @@ static int load(struct vm *vm, struct err *e)
 
 /* ---- the whole ---- */
 
-static int build(struct vm *vm, struct ev_loop *control, struct err *e)
+static int build(struct vm *vm, struct err *e)
 {
 	struct host_res *res = vm->res;
 	int r = kvm_vm_new(&res->kvm, arch_vm_type(&res->kvm), &vm->kvm);
@@ -352,7 +151,7 @@ static int build(struct vm *vm, struct ev_loop *control, struct err *e)
 	const struct arch_vm_opts opts = {
 		.cpu_baseline = res->cpu_baseline,
 		.log = res->log,
-		.control = control,
+		.control = vm->control,
 		.mmio = &vm->mmio,
 		.pio = &vm->pio,
 		.mem = &vm->mem,
@@ -361,21 +160,22 @@ static int build(struct vm *vm, struct ev_loop *control, struct err *e)
 		(r = make_cpus(vm, e)) < 0)
 		return r;
 	vm->host = (struct dev_host){
-		.ops = &host_ops,
+		.ops = &vm_dev_host_ops,
 		.dma = &vm->mem,
 		.mmio = &vm->mmio,
 		.pio = &vm->pio,
 		.irqs = arch_vm_irqs(vm->arch),
-		.control = control,
+		.control = vm->control,
 		.log = res->log,
 		.dma_limit = UINT64_MAX,
 	};
-	r = make_devices(vm, e);
+	r = vm_make_devices(vm, e);
 	return r ? r : load(vm, e);
 }
 
 int vm_new(const struct vm_config *c, struct host_res *res, struct ev_loop *control,
-	void (*on_request)(struct ev_msg *m), struct vm **ret_vm, struct err *e)
+	void (*on_request)(struct ev_msg *m), struct events *events, struct vm **ret_vm,
+	struct err *e)
 {
 	struct vm *vm = calloc(1, sizeof(*vm) + c->cpus.max * sizeof(vm->vcpus[0]));
 
@@ -383,13 +183,15 @@ int vm_new(const struct vm_config *c, struct host_res *res, struct ev_loop *cont
 		return -ENOMEM;
 	vm->config = c;
 	vm->res = res;
+	vm->events = events;
 	vm->kvm.fd = -1;
+	vm->control = control;
 	list_init(&vm->devices);
 	vm->requests.control = control;
 	vm->requests.msg.handle = on_request;
 	atomic_store(&vm->requests.crash_vcpu, -1);
 
-	int r = build(vm, control, e);
+	int r = build(vm, e);
 	if (r < 0) {
 		vm_free(vm);
 		return r;
@@ -423,45 +225,25 @@ struct vm_requests *vm_requests(struct vm *vm)
 	return &vm->requests;
 }
 
+/* Some run already: they have to park before anything can be freed. */
+static void stop_started(struct vm *vm)
+{
+	vm_request(&vm->requests, REQ_STOP);
+	vm_stop_begin(vm);
+	while (!vm_parked(vm))
+		ev_run_once(vm->control, 100);
+}
+
 int vm_start(struct vm *vm, struct err *e)
 {
 	for (unsigned i = 0; i < vm->nvcpus; i++) {
 		int r = vcpu_start(&vm->vcpus[i]);
-		if (r < 0)
+		if (r < 0) {
+			stop_started(vm);
 			return err_set(e, ERR_HOST, r,
 				"--cpus boot: cannot start a thread for vCPU %u: %s", i,
 				strerrordesc_np(-r));
-		vm->started = true;
+		}
 	}
 	return 0;
-}
-
-void vm_stop_begin(struct vm *vm)
-{
-	for (unsigned i = 0; i < vm->nvcpus; i++)
-		if (vm->vcpus[i].started && !vm->vcpus[i].parked)
-			vcpu_kick(&vm->vcpus[i]);
-}
-
-bool vm_parked(const struct vm *vm)
-{
-	for (unsigned i = 0; i < vm->nvcpus; i++)
-		if (vm->vcpus[i].started && !vm->vcpus[i].parked)
-			return false;
-	return true;
-}
-
-bool vm_resume(struct vm *vm, uint32_t served)
-{
-	if (atomic_fetch_and(&vm->requests.bits, ~served) & ~served)
-		return false;
-	for (unsigned i = 0; i < vm->nvcpus; i++)
-		if (vm->vcpus[i].started)
-			vcpu_resume(&vm->vcpus[i]);
-	return true;
-}
-
-void vm_remap(struct vm *vm)
-{
-	pci_root_remap(vm->pci);
 }
