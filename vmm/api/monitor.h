@@ -16,7 +16,8 @@
 
 struct monitor;
 
-/* where is the flag's value, "path=FILE" or "fd=N" (taken). A FIFO is opened without waiting for
+/* where is the flag's value, "path=FILE" or "fd=N" (taken, and made
+ * non-blocking, also for those with whom it is shared). A FIFO is opened without waiting for
  * its reader, whose open returns; a file is made 0600, or appended to. e names flag and field. */
 int monitor_new(const char *where, struct monitor **ret_monitor, struct err *e);
 void monitor_publish(struct monitor *m, const struct vm_event *e);
