@@ -2,7 +2,7 @@
 # Which Debian packages each purpose takes. Sourced after common.sh.
 
 # Groups that tools/setup installs on this machine, in the order that --list shows them.
-PV_GROUPS="build test crash net cross-x86_64 cross-arm64 cross-riscv64 host-x86_64 host-arm64 host-riscv64"
+PV_GROUPS="build test crash net libvirt cross-x86_64 cross-arm64 cross-riscv64 host-x86_64 host-arm64 host-riscv64"
 
 # group_about GROUP
 group_about() {
@@ -11,6 +11,7 @@ group_about() {
 	test) echo "unit tests, both compilers, formatting" ;;
 	crash) echo "disassembly in crash reports" ;;
 	net) echo "networks for guests on this machine" ;;
+	libvirt) echo "build libvirt's ch driver, which the libvirt test drives polyvisor with" ;;
 	cross-*) echo "compile polyvisor for ${1#cross-}" ;;
 	host-*) echo "emulate a ${1#host-} host that has KVM" ;;
 	esac
@@ -29,6 +30,13 @@ group_packages() {
 		;;
 	crash) echo "libcapstone-dev" ;;
 	net) echo "passt iproute2" ;;
+	libvirt)
+		# Its own build refuses every chip but these two.
+		[ "$native" != riscv64 ] || return 0
+		echo -n "gcc libc6-dev meson ninja-build pkg-config python3 perl gettext xz-utils xsltproc libxml2-utils "
+		echo -n "libglib2.0-dev libgnutls28-dev libxml2-dev libtirpc-dev libnl-3-dev libnl-route-3-dev libudev-dev "
+		echo "libpciaccess-dev libjson-c-dev libcap-ng-dev libreadline-dev libcurl4-gnutls-dev iproute2 util-linux"
+		;;
 	cross-"$native") ;;
 	cross-x86_64) echo "gcc-x86-64-linux-gnu meson ninja-build pkg-config" ;;
 	cross-arm64) echo "gcc-aarch64-linux-gnu meson ninja-build pkg-config" ;;

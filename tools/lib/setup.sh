@@ -13,6 +13,8 @@ missing_packages() {
 # usable PACKAGE: installed, and QEMU new enough for RISC-V's AIA.
 usable() {
 	local found
+	# Either of the two that cannot be installed side by side.
+	[ "$1" != libcurl4-gnutls-dev ] || ! usable libcurl4-openssl-dev || return 0
 	found=$(dpkg-query -W -f '${db:Status-Status} ${Version}' "$1" 2>/dev/null) || return 1
 	[ "${found%% *}" = installed ] || return 1
 	case $1 in
