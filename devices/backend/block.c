@@ -239,6 +239,7 @@ static int find_align(const struct block_opts *o, struct block_file *f, struct e
 
 	if (!(fcntl(f->fd, F_GETFL) & O_DIRECT))
 		return 0;
+	f->block.direct = true;
 	if (posix_memalign((void **)&buf, ALIGN_MAX, ALIGN_MAX))
 		return -ENOMEM;
 	for (f->align = f->block.block_size; f->align <= ALIGN_MAX; f->align *= 2) {

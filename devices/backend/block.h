@@ -46,6 +46,8 @@ struct block {
 	uint64_t size;	     /* bytes, a multiple of 512 */
 	uint32_t block_size; /* logical, 512 or 4096 */
 	bool readonly, can_discard, can_write_zeroes;
+	bool direct;		    /* past the host's page cache */
+	const char *_Atomic engine; /* "io_uring" or "preadv", since the first bind; for people */
 };
 
 struct block_opts {

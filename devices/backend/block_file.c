@@ -208,6 +208,7 @@ static int file_bind(struct block *b, struct ev_loop *loop, void (*drained)(void
 
 	f->drained = drained;
 	f->arg = arg;
+	b->engine = "preadv";
 	return 0;
 }
 

@@ -157,6 +157,7 @@ static int uring_bind(struct block *b, struct ev_loop *loop, void (*drained)(voi
 		b->ops = &block_file_ops;
 		return b->ops->bind(b, loop, drained, arg);
 	}
+	b->engine = "io_uring";
 	u->file.drained = drained;
 	u->file.arg = arg;
 	u->unsubmitted = 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Bytes out: written at once while nothing waits, else appended to a bounded buffer that the bound
- * loop empties when the reader has room; what does not fit is dropped and counted. Descriptors are
- * non-blocking, so that a write never waits; where one cannot be made so without changing somebody
- * else's (chr_open.c), poll is asked first.
+ * loop empties when the reader has room; what does not fit is dropped, and the writer told.
+ * Descriptors are non-blocking, so that a write never waits; where one cannot be made so without
+ * changing somebody else's (chr_open.c), poll is asked first.
  *
  * Bytes in: read while the device takes them. What it leaves is held, and the fd is not watched
  * until chr_input_ready(). */
@@ -53,8 +53,8 @@ static void post(struct chr *c, struct ev_msg *m, bool *posted)
 	ev_post(c->loop, m);
 }
 
-/* Locked. */
-static void keep(struct chr *c, const uint8_t *p, size_t n)
+/* Locked. Returns how much did not fit. */
+static size_t keep(struct chr *c, const uint8_t *p, size_t n)
 {
 	size_t room;
 
@@ -64,20 +64,19 @@ static void keep(struct chr *c, const uint8_t *p, size_t n)
 	if (room)
 		memcpy(c->wait + c->nwait, p, room);
 	c->nwait += room;
-	c->dropped += n - room;
 	post(c, &c->drain, &c->drain_posted);
+	return n - room;
 }
 
-void chr_write(struct chr *c, const uint8_t *p, size_t n)
+size_t chr_write(struct chr *c, const uint8_t *p, size_t n)
 {
 	size_t done;
 
 	if (c->mode == CHR_NULL || c->mode == CHR_OFF)
-		return;
+		return 0;
 	LOCK_SCOPE(&c->lock);
 	done = c->nwait ? 0 : write_now(c, p, n);
-	if (done < n)
-		keep(c, p + done, n - done);
+	return done < n ? keep(c, p + done, n - done) : 0;
 }
 
 /* Loop. Watches for room while there is something to write and somebody to write to. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A character back-end: where a console's bytes go. All modes of --serial and --console: null, tty
  * (stdin/stdout), pty, file=, socket=. Bytes to a slow or absent reader never block the guest: a
- * bounded buffer, then drops, counted. */
+ * bounded buffer, then drops. */
 #ifndef DEVICES_BACKEND_CHR_H
 #define DEVICES_BACKEND_CHR_H
 
@@ -36,7 +36,8 @@ int chr_bind(struct chr *c, struct ev_loop *loop,
 void chr_unbind(struct chr *c);
 void chr_input_ready(struct chr *c); /* any thread, while bound */
 
-/* Any thread, never blocks. */
-void chr_write(struct chr *c, const uint8_t *p, size_t n);
+/* Any thread, never blocks. Returns how many of the bytes are lost, because the reader is too slow
+ * or absent and the buffer is full. */
+size_t chr_write(struct chr *c, const uint8_t *p, size_t n);
 
 #endif

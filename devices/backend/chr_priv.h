@@ -33,7 +33,6 @@ struct chr {
 	pthread_mutex_t lock; /* leaf: all below, `out` while bytes wait, `loop` for posting */
 	uint8_t *wait;	      /* CHR_OUT_MAX bytes, made when first needed */
 	size_t nwait;
-	uint64_t dropped; /* bytes */
 	struct ev_msg drain, ready;
 	bool drain_posted, ready_posted;
 };

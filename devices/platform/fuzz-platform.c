@@ -40,8 +40,9 @@ void chr_input_ready(struct chr *c)
 		abort(); /* only who was refused is called back */
 }
 
-void chr_write(struct chr *c, const uint8_t *p, size_t n)
+size_t chr_write(struct chr *c, const uint8_t *p, size_t n)
 {
+	return 0;
 }
 
 struct input {

@@ -7,6 +7,7 @@
  * Input arrives on control's thread, which is no register access: it takes the device's lock
  * itself. */
 #include <stdlib.h>
+#include "devices/count.h"
 #include "devices/platform/platform.h"
 #include "vmm/base/cleanup.h"
 #include "vmm/base/num.h"
@@ -65,6 +66,7 @@ struct ns16550 {
 	bool starved;	/* the back-end waits for room */
 	bool paused;	/* it waits for the machine to go on, too */
 	uint8_t raised; /* IER bits of the causes that the line was last driven for */
+	dev_count rx_bytes, tx_bytes, dropped;
 };
 
 static unsigned fifo_room(const struct ns16550 *u)
@@ -148,12 +150,23 @@ static uint8_t take_byte(struct ns16550 *u)
 	return byte;
 }
 
+static void write_out(struct ns16550 *u, uint8_t byte)
+{
+	size_t lost = chr_write(u->chr, &byte, 1);
+
+	count_add(&u->tx_bytes, 1);
+	if (lost && !count_get(&u->dropped))
+		log_line(u->device.host->log, LOG_WARN, u->device.id,
+			"output is being lost: its reader is slow or absent");
+	count_add(&u->dropped, lost);
+}
+
 static void send_byte(struct ns16550 *u, uint8_t byte)
 {
 	u->raised &= ~IER_THRE; /* writing THR clears the cause; it is back at once */
 	u->thre_pending = true;
 	if (!(u->mcr & MCR_LOOP))
-		chr_write(u->chr, &byte, 1);
+		write_out(u, byte);
 	else if (fifo_room(u))
 		fifo_put(u, byte);
 	else
@@ -289,6 +302,7 @@ static size_t uart_input(void *arg, const uint8_t *p, size_t n)
 		for (; took < n && fifo_room(u); took++)
 			fifo_put(u, p[took]);
 	u->starved = took < n;
+	count_add(&u->rx_bytes, took);
 	update_irq(u);
 	return took;
 }
@@ -379,6 +393,18 @@ static unsigned uart_describe(const struct device *d, struct dev_desc *ret, unsi
 	return 1;
 }
 
+static unsigned uart_counters(struct device *d, struct dev_counter *ret, unsigned max)
+{
+	const struct ns16550 *u = (const struct ns16550 *)d;
+	const struct dev_counter all[] = {
+		{"rx_bytes", count_get(&u->rx_bytes)},
+		{"tx_bytes", count_get(&u->tx_bytes)},
+		{"tx_dropped_bytes", count_get(&u->dropped)},
+	};
+
+	return counters_copy(all, ARRAY_SIZE(all), ret, max);
+}
+
 static struct bus *uart_bus(const struct ns16550 *u)
 {
 	return u->at.space == SPACE_PIO ? u->device.host->pio : u->device.host->mmio;
@@ -404,6 +430,7 @@ static const struct device_ops uart_ops = {
 	.pause = uart_pause,
 	.paused = uart_paused,
 	.resume = uart_resume,
+	.counters = uart_counters,
 	.free = uart_free,
 };
 

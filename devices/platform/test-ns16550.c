@@ -2,6 +2,8 @@
 /* The UART as Linux's 8250 driver and a person at a terminal meet it. The character back-end is
  * replaced by one that this file controls. */
 #include <criterion/criterion.h>
+#include <string.h>
+#include <unistd.h>
 #include "devices/platform/platform.h"
 #include "devices/testing/fake_host.h"
 #include "vmm/base/num.h"
@@ -27,6 +29,7 @@ struct chr {
 	size_t (*input)(void *arg, const uint8_t *p, size_t n);
 	void *arg;
 	unsigned readies;
+	size_t lose; /* what the next writes lose */
 };
 
 int chr_bind(struct chr *c, struct ev_loop *loop,
@@ -47,11 +50,12 @@ void chr_input_ready(struct chr *c)
 	c->readies++;
 }
 
-void chr_write(struct chr *c, const uint8_t *p, size_t n)
+size_t chr_write(struct chr *c, const uint8_t *p, size_t n)
 {
 	cr_assert_leq(c->nout + n, sizeof(c->out));
 	memcpy(c->out + c->nout, p, n);
 	c->nout += n;
+	return c->lose;
 }
 
 struct rig {
@@ -312,4 +316,31 @@ Test(ns16550, input_waits_for_a_paused_machine)
 	cr_expect_eq(r.chr.input(r.chr.arg, (const uint8_t *)"a", 1), 1u);
 	cr_expect(r.f.wire[IRQ]);
 	rig_fini(&r);
+}
+
+Test(ns16550, counts_and_says_once_that_output_is_lost)
+{
+	struct dev_counter c[3];
+	char line[512] = "";
+	struct rig r;
+	int fd[2];
+
+	rig_init(&r, IRQ_LEVEL, 0);
+	cr_assert_eq(pipe(fd), 0);
+	r.f.log = (struct log){fd[1], LOG_WARN};
+	out(&r, DATA, 'a');
+	type(&r, "b");
+	r.chr.lose = 1;
+	out(&r, DATA, 'c');
+	out(&r, DATA, 'd');
+	cr_assert_eq(r.uart->ops->counters(r.uart, c, 3), 3u);
+	cr_expect_eq(c[0].value, 1u, "%s", c[0].name);
+	cr_expect_eq(c[1].value, 3u, "%s", c[1].name);
+	cr_expect_eq(c[2].value, 2u, "%s", c[2].name);
+	cr_assert_gt(read(fd[0], line, sizeof(line) - 1), 0);
+	cr_expect(strstr(line, "serial0"), "%s", line);
+	cr_expect_eq(strchr(line, '\n'), line + strlen(line) - 1, "one line");
+	rig_fini(&r);
+	close(fd[0]);
+	close(fd[1]);
 }

@@ -113,6 +113,9 @@ void guest_rig_fini(struct guest_rig *r); /* frees the device as the machine wou
  * after 5 s. */
 void guest_rig_pause(struct guest_rig *r);
 void guest_rig_resume(struct guest_rig *r);
+/* The device's counter, UINT64_MAX when it has none of that name; and what was achieved, or "". */
+uint64_t guest_rig_counter(struct guest_rig *r, const char *name);
+const char *guest_rig_achieved(struct guest_rig *r, const char *what, char buf[64]);
 
 /* One line of the transcript. */
 void guest_note(struct guest_driver *g, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 #include "devices/testing/guest_driver.h"
 #include "devices/virtio/devs.h"
@@ -72,4 +73,27 @@ void guest_rig_pause(struct guest_rig *r)
 void guest_rig_resume(struct guest_rig *r)
 {
 	r->device->ops->resume(r->device);
+}
+
+uint64_t guest_rig_counter(struct guest_rig *r, const char *name)
+{
+	struct dev_counter c[32];
+	unsigned n = r->device->ops->counters(r->device, c, 32);
+
+	for (unsigned i = 0; i < n; i++)
+		if (!strcmp(c[i].name, name))
+			return c[i].value;
+	return UINT64_MAX;
+}
+
+const char *guest_rig_achieved(struct guest_rig *r, const char *what, char buf[64])
+{
+	struct dev_achieved a[16];
+	unsigned n = r->device->ops->achieved(r->device, a, 16);
+
+	*buf = 0;
+	for (unsigned i = 0; i < n; i++)
+		if (!strcmp(a[i].what, what))
+			memcpy(buf, a[i].text, 64);
+	return buf;
 }

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "devices/backend/block.h"
+#include "devices/count.h"
 #include "devices/virtio/devs.h"
 #include "devices/virtio/queue_run.h"
 #include "vmm/base/cleanup.h"
@@ -24,6 +25,11 @@
 
 struct virtio_blk;
 
+/* Of one kind of request that succeeded; times are from the pop to the answer. */
+struct tally {
+	dev_count ops, bytes, total_us, min_us, max_us;
+};
+
 struct blk_req {
 	struct block_req b; /* first */
 	struct virtio_blk *blk;
@@ -31,6 +37,8 @@ struct blk_req {
 	struct iovec *trimmed; /* the buffer that lent its last byte to the status, or NULL */
 	uint32_t data_in;      /* bytes that a success writes before the status */
 	bool flush_after;      /* a write without a write cache, §5.2.6.2 */
+	struct tally *tally;   /* where a success counts, or NULL */
+	uint64_t start_ns;
 	struct virtq_chain chain;
 };
 
@@ -41,13 +49,16 @@ struct virtio_blk {
 	char serial[ID_BYTES];
 	struct virtio_blk_config config;
 	_Atomic uint64_t features; /* accepted */
+	struct tally reads, writes, flushes;
+	dev_count errors;
 
 	/* The worker's. */
 	struct virtq *q;
 	struct blk_req *pool;
 	uint16_t *free; /* stack of pool indices */
 	unsigned pool_size, nfree;
-	bool starved; /* stopped popping for want of a free request */
+	uint64_t now_ns; /* when this batch was begun */
+	bool starved;	 /* stopped popping for want of a free request */
 };
 
 static struct virtio_blk *of_dev(struct virtio_dev *d)
@@ -67,8 +78,26 @@ static uint8_t status_of(int res)
 	return res == -EOPNOTSUPP ? VIRTIO_BLK_S_UNSUPP : VIRTIO_BLK_S_IOERR;
 }
 
+static void count(struct blk_req *r, int res)
+{
+	struct tally *t = r->tally;
+	uint64_t us;
+
+	if (res < 0)
+		count_add(&r->blk->errors, 1);
+	if (res < 0 || !t)
+		return;
+	us = (ev_now_ns() - r->start_ns) / 1000;
+	count_set(&t->min_us, count_get(&t->ops) ? MIN(count_get(&t->min_us), us) : us);
+	count_set(&t->max_us, MAX(count_get(&t->max_us), us));
+	count_add(&t->total_us, us);
+	count_add(&t->bytes, r->b.len);
+	count_add(&t->ops, 1);
+}
+
 static void complete(struct blk_req *r, int res)
 {
+	count(r, res);
 	if (r->trimmed)
 		r->trimmed->iov_len++;
 	*r->status = status_of(res);
@@ -151,6 +180,7 @@ static int prepare_rw(struct blk_req *r, uint64_t sector, bool write)
 	len = write ? r->chain.out_len - sizeof(struct virtio_blk_outhdr) : r->chain.in_len - 1;
 	if (check_range(b, sector, len) < 0)
 		return -EINVAL;
+	r->tally = write ? &b->writes : &b->reads;
 	r->b.op = write ? BLOCK_WRITE : BLOCK_READ;
 	r->b.off = sector * SECTOR;
 	r->b.len = len;
@@ -214,6 +244,7 @@ static int prepare(struct blk_req *r)
 	case VIRTIO_BLK_T_OUT:
 		return prepare_rw(r, h.sector, true);
 	case VIRTIO_BLK_T_FLUSH:
+		r->tally = &r->blk->flushes;
 		r->b.op = BLOCK_FLUSH;
 		return r->blk->block->readonly ? 0 : 1;
 	case VIRTIO_BLK_T_GET_ID:
@@ -256,6 +287,8 @@ static struct blk_req *get_req(struct virtio_blk *b)
 	r->trimmed = NULL;
 	r->data_in = 0;
 	r->flush_after = false;
+	r->tally = NULL;
+	r->start_ns = b->now_ns;
 	return r;
 }
 
@@ -286,6 +319,7 @@ static void blk_process(struct virtio_dev *d, unsigned i, struct virtq *q)
 	unsigned budget = q->size;
 	int more;
 
+	b->now_ns = ev_now_ns();
 	do {
 		virtq_disable_kick(q);
 		more = serve_some(b, q, &budget);
@@ -401,6 +435,45 @@ static int blk_visit(struct virtio_dev *d, struct visitor *v)
 	return visit_status(v);
 }
 
+static uint64_t average_us(const struct tally *t)
+{
+	uint64_t ops = count_get(&t->ops);
+
+	return ops ? count_get(&t->total_us) / ops : 0;
+}
+
+static unsigned blk_counters(struct virtio_dev *d, struct dev_counter *ret, unsigned max)
+{
+	const struct virtio_blk *b = of_dev(d);
+	const struct dev_counter all[] = {
+		{"read_bytes", count_get(&b->reads.bytes)},
+		{"read_ops", count_get(&b->reads.ops)},
+		{"read_latency_min", count_get(&b->reads.min_us)},
+		{"read_latency_max", count_get(&b->reads.max_us)},
+		{"read_latency_avg", average_us(&b->reads)},
+		{"write_bytes", count_get(&b->writes.bytes)},
+		{"write_ops", count_get(&b->writes.ops)},
+		{"write_latency_min", count_get(&b->writes.min_us)},
+		{"write_latency_max", count_get(&b->writes.max_us)},
+		{"write_latency_avg", average_us(&b->writes)},
+		{"flush_ops", count_get(&b->flushes.ops)},
+		{"errors", count_get(&b->errors)},
+	};
+
+	return counters_copy(all, ARRAY_SIZE(all), ret, max);
+}
+
+static unsigned blk_achieved(struct virtio_dev *d, struct dev_achieved *ret, unsigned max)
+{
+	const struct block *b = of_dev(d)->block;
+	const char *engine = b->engine;
+	unsigned n = 0;
+
+	achieved_add(ret, max, &n, "direct", "%s", b->direct ? "on" : "off");
+	achieved_add(ret, max, &n, "engine", "%s", engine ? engine : "none yet");
+	return n;
+}
+
 static void blk_free(struct virtio_dev *d)
 {
 	queue_run_free(of_dev(d)->run);
@@ -415,6 +488,8 @@ static const struct virtio_dev_ops blk_ops = {
 	.queue_stop = blk_queue_stop,
 	.reset = blk_reset,
 	.visit = blk_visit,
+	.counters = blk_counters,
+	.achieved = blk_achieved,
 	.free = blk_free,
 };
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "devices/backend/chr.h"
+#include "devices/count.h"
 #include "devices/virtio/devs.h"
 #include "devices/virtio/queue_run.h"
 #include "vmm/base/cleanup.h"
@@ -26,6 +27,7 @@ struct virtio_console {
 	struct chr *chr; /* borrowed */
 	bool bound;
 	struct virtio_console_config config;
+	dev_count rx_bytes, tx_bytes, dropped;
 	struct virtq_chain chain; /* the worker's */
 
 	pthread_mutex_t input_lock;
@@ -68,6 +70,7 @@ static uint32_t take_input(struct virtio_console *c)
 	memmove(c->input, c->input + n, c->ninput);
 	more = c->full && n;
 	pthread_mutex_unlock(&c->input_lock);
+	count_add(&c->rx_bytes, n);
 	if (more)
 		chr_input_ready(c->chr);
 	return n;
@@ -92,6 +95,17 @@ static int receive_some(struct virtio_console *c, struct virtq *q, unsigned *bud
 	return *budget ? 0 : 1;
 }
 
+static void write_out(struct virtio_console *c, const uint8_t *p, size_t n)
+{
+	size_t lost = chr_write(c->chr, p, n);
+
+	count_add(&c->tx_bytes, n);
+	if (lost && !count_get(&c->dropped))
+		log_line(c->dev.host->log, LOG_WARN, c->dev.id,
+			"output is being lost: its reader is slow or absent");
+	count_add(&c->dropped, lost);
+}
+
 static void transmit(struct virtio_console *c)
 {
 	size_t left = OUTPUT_MAX;
@@ -99,7 +113,7 @@ static void transmit(struct virtio_console *c)
 	for (unsigned i = 0; i < c->chain.nout && left; i++) {
 		size_t n = MIN(c->chain.iov[i].iov_len, left);
 
-		chr_write(c->chr, c->chain.iov[i].iov_base, n);
+		write_out(c, c->chain.iov[i].iov_base, n);
 		left -= n;
 	}
 }
@@ -193,6 +207,18 @@ static void console_reset(struct virtio_dev *d)
 	queue_run_reset(of_dev(d)->run);
 }
 
+static unsigned console_counters(struct virtio_dev *d, struct dev_counter *ret, unsigned max)
+{
+	const struct virtio_console *c = of_dev(d);
+	const struct dev_counter all[] = {
+		{"rx_bytes", count_get(&c->rx_bytes)},
+		{"tx_bytes", count_get(&c->tx_bytes)},
+		{"tx_dropped_bytes", count_get(&c->dropped)},
+	};
+
+	return counters_copy(all, ARRAY_SIZE(all), ret, max);
+}
+
 static void console_free(struct virtio_dev *d)
 {
 	struct virtio_console *c = of_dev(d);
@@ -211,6 +237,7 @@ static const struct virtio_dev_ops console_ops = {
 	.queue_start = console_queue_start,
 	.queue_stop = console_queue_stop,
 	.reset = console_reset,
+	.counters = console_counters,
 	.free = console_free,
 };
 

@@ -6,6 +6,7 @@
 #include "devices/virtio/core.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include "vmm/base/cleanup.h"
@@ -344,7 +345,7 @@ static void resume_queue(struct virtio_core *c, unsigned i)
 	start_if_wanted(c, i);
 	if (!c->queue[i].running)
 		return;
-	virtio_core_kick(c, i);
+	eventfd_write(c->queue[i].kick_fd, 1);
 	s = c->queue_signal(c, i);
 	virtio_signal_raise(&s, VIRTIO_ISR_QUEUE);
 }
@@ -359,8 +360,57 @@ void virtio_core_resume(struct virtio_core *c)
 
 void virtio_core_kick(struct virtio_core *c, unsigned queue)
 {
-	if (queue < c->dev->nqueues)
-		eventfd_write(c->queue[queue].kick_fd, 1);
+	if (queue >= c->dev->nqueues)
+		return;
+	count_add(&c->kick_exits, 1);
+	eventfd_write(c->queue[queue].kick_fd, 1);
+}
+
+unsigned virtio_core_counters(struct virtio_core *c, struct dev_counter *ret, unsigned max)
+{
+	struct dev_counter own = {"kick_exits", count_get(&c->kick_exits)};
+	unsigned n = c->dev->ops->counters ? c->dev->ops->counters(c->dev, ret, max) : 0;
+
+	return n + counters_copy(&own, 1, ret + n, max - n);
+}
+
+/* The sizes that the driver gave its queues: one when they are alike. */
+static void queue_sizes(const struct virtio_core *c, char *text, size_t cap)
+{
+	uint16_t last = 0;
+	size_t at = 0;
+
+	snprintf(text, cap, "none yet");
+	for (unsigned i = 0; i < c->dev->nqueues && at < cap; i++) {
+		if (!c->queue[i].enabled || c->queue[i].size == last)
+			continue;
+		last = c->queue[i].size;
+		at += snprintf(text + at, cap - at, "%s%u", at ? ", " : "", last);
+	}
+}
+
+static const char *accepted(const struct virtio_core *c, uint64_t bit)
+{
+	if (!(c->status & VIRTIO_S_FEATURES_OK))
+		return "none yet";
+	return c->driver_features & bit ? "on" : "off: the driver did not accept it";
+}
+
+unsigned virtio_core_achieved(struct virtio_core *c, struct dev_achieved *ret, unsigned max)
+{
+	char sizes[48];
+	unsigned n = 0;
+
+	LOCK_SCOPE(c->lock);
+	queue_sizes(c, sizes, sizeof(sizes));
+	achieved_add(
+		ret, max, &n, "driver", "%s", c->status & VIRTIO_S_DRIVER_OK ? "yes" : "none yet");
+	achieved_add(ret, max, &n, "queue_size", "%s", sizes);
+	achieved_add(ret, max, &n, "event_idx", "%s", accepted(c, VIRTIO_BIT_EVENT_IDX));
+	achieved_add(ret, max, &n, "indirect", "%s", accepted(c, VIRTIO_BIT_INDIRECT_DESC));
+	if (c->dev->ops->achieved)
+		n += c->dev->ops->achieved(c->dev, ret + n, max - n);
+	return n;
 }
 
 /* The part of [off, off+len) that config space has. */

@@ -11,6 +11,7 @@
 #ifndef DEVICES_VIRTIO_CORE_H
 #define DEVICES_VIRTIO_CORE_H
 
+#include "devices/count.h"
 #include "devices/virtio/virtio.h"
 
 #define VIRTIO_S_ACKNOWLEDGE 1
@@ -44,6 +45,7 @@ struct virtio_core {
 	uint16_t config_vector;
 	_Atomic uint32_t isr; /* bit 0 queue, bit 1 config */
 	struct log_limit limit;
+	dev_count kick_exits;
 	struct virtio_core_queue queue[VIRTIO_QUEUES];
 	/* The transport's answers: the signal for queue i and for config changes, and what else it
 	 * puts back at reset (may be NULL). Lock held. */
@@ -88,6 +90,9 @@ void virtio_core_resume(struct virtio_core *c);
 /* Config space with bounds: outside reads zero. */
 void virtio_core_config_read(struct virtio_core *c, uint32_t off, void *buf, uint32_t len);
 void virtio_core_config_write(struct virtio_core *c, uint32_t off, const void *buf, uint32_t len);
+/* As in struct device_ops, of device and transport together; each takes the lock itself. */
+unsigned virtio_core_counters(struct virtio_core *c, struct dev_counter *ret, unsigned max);
+unsigned virtio_core_achieved(struct virtio_core *c, struct dev_achieved *ret, unsigned max);
 /* Plain state: registers and ring positions; then the device's own. */
 int virtio_core_visit(struct virtio_core *c, struct visitor *v);
 

@@ -261,6 +261,16 @@ static void mmio_resume(struct device *d)
 	virtio_core_resume(&((struct virtio_mmio *)d)->core);
 }
 
+static unsigned mmio_counters(struct device *d, struct dev_counter *ret, unsigned max)
+{
+	return virtio_core_counters(&((struct virtio_mmio *)d)->core, ret, max);
+}
+
+static unsigned mmio_achieved(struct device *d, struct dev_achieved *ret, unsigned max)
+{
+	return virtio_core_achieved(&((struct virtio_mmio *)d)->core, ret, max);
+}
+
 static void mmio_free(struct device *d)
 {
 	struct virtio_mmio *m = (struct virtio_mmio *)d;
@@ -281,6 +291,8 @@ static const struct device_ops mmio_ops = {
 	.pause = mmio_pause,
 	.paused = mmio_paused,
 	.resume = mmio_resume,
+	.counters = mmio_counters,
+	.achieved = mmio_achieved,
 	.describe = mmio_describe,
 	.free = mmio_free,
 };

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "devices/backend/netdev.h"
+#include "devices/count.h"
 #include "devices/virtio/devs.h"
 #include "devices/virtio/queue_run.h"
 #include "vmm/base/num.h"
@@ -50,6 +51,7 @@ struct virtio_net {
 	struct netdev *net; /* borrowed */
 	struct virtio_net_config config;
 	_Atomic uint64_t features; /* accepted */
+	dev_count rx_bytes, rx_frames, rx_dropped, tx_bytes, tx_frames, tx_dropped;
 
 	/* The worker's. */
 	unsigned bound; /* queues that are attached */
@@ -167,8 +169,12 @@ static void deliver(struct virtio_net *n, uint32_t total)
 	uint32_t room = 0, have = has(n, VIRTIO_NET_F_MRG_RXBUF) ? a->len : a->chain[a->first].len;
 	uint16_t chains = 0;
 
-	if (total > have)
+	if (total > have) {
+		count_add(&n->rx_dropped, 1);
 		return;
+	}
+	count_add(&n->rx_frames, 1);
+	count_add(&n->rx_bytes, total - HDR_LEN);
 	while (room < total)
 		room += a->chain[a->first + chains++].len;
 	write_front(a, NUM_BUFFERS_OFF, &chains, sizeof(chains));
@@ -257,6 +263,16 @@ static int send_chain(struct virtio_net *n)
 	return n->net->ops->send(n->net, v, end - v);
 }
 
+static void count_sent(struct virtio_net *n, int r)
+{
+	if (r < 0) {
+		count_add(&n->tx_dropped, 1);
+		return;
+	}
+	count_add(&n->tx_frames, 1);
+	count_add(&n->tx_bytes, n->chain.out_len - HDR_LEN);
+}
+
 /* Sends what the ring holds, at most *budget frames: 1 when that is used up. A frame that the host
  * refuses is lost, as on a wire. */
 static int send_some(struct virtio_net *n, struct virtq *q, unsigned *budget)
@@ -266,11 +282,13 @@ static int send_some(struct virtio_net *n, struct virtq *q, unsigned *budget)
 
 		if (r <= 0)
 			return r;
-		if (send_chain(n) == -EAGAIN) {
+		r = send_chain(n);
+		if (r == -EAGAIN) {
 			virtq_unpop(q, 1);
 			n->tx_blocked = true;
 			return 0;
 		}
+		count_sent(n, r);
 		virtq_push(q, &n->chain, 0);
 	}
 	return 1;
@@ -434,6 +452,66 @@ static int net_visit(struct virtio_dev *d, struct visitor *v)
 	return visit_status(v);
 }
 
+static unsigned net_counters(struct virtio_dev *d, struct dev_counter *ret, unsigned max)
+{
+	const struct virtio_net *n = of_dev(d);
+	const struct dev_counter all[] = {
+		{"rx_bytes", count_get(&n->rx_bytes)},
+		{"rx_frames", count_get(&n->rx_frames)},
+		{"rx_dropped", count_get(&n->rx_dropped)},
+		{"tx_bytes", count_get(&n->tx_bytes)},
+		{"tx_frames", count_get(&n->tx_frames)},
+		{"tx_dropped", count_get(&n->tx_dropped)},
+	};
+
+	return counters_copy(all, ARRAY_SIZE(all), ret, max);
+}
+
+/* An offload has two directions, each with the features that the driver may accept for it. */
+static const struct {
+	const char *what;
+	uint64_t to_guest, from_guest;
+} offload_names[] = {
+	{"offload_csum", BIT(VIRTIO_NET_F_GUEST_CSUM), BIT(VIRTIO_NET_F_CSUM)},
+	{"offload_tso", BIT(VIRTIO_NET_F_GUEST_TSO4) | BIT(VIRTIO_NET_F_GUEST_TSO6),
+		BIT(VIRTIO_NET_F_HOST_TSO4) | BIT(VIRTIO_NET_F_HOST_TSO6)},
+	{"offload_ufo", BIT(VIRTIO_NET_F_GUEST_UFO), BIT(VIRTIO_NET_F_HOST_UFO)},
+};
+
+static const char *offload_state(struct virtio_net *n, uint64_t to, uint64_t from)
+{
+	uint64_t have = atomic_load(&n->features), all = net_features(&n->dev);
+
+	if (!(all & (to | from)))
+		return "off: not offered";
+	if (!(have & VIRTIO_BIT_VERSION_1))
+		return "none yet";
+	if (have & to && have & from)
+		return "on";
+	return have & to     ? "on: to the guest only"
+	       : have & from ? "on: from the guest only"
+			     : "off: the driver did not accept it";
+}
+
+static unsigned net_achieved(struct virtio_dev *d, struct dev_achieved *ret, unsigned max)
+{
+	struct virtio_net *n = of_dev(d);
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(offload_names); i++) {
+		const char *what = offload_names[i].what;
+
+		if (n->net->vnet_hdr)
+			achieved_add(ret, max, &count, what, "%s",
+				offload_state(
+					n, offload_names[i].to_guest, offload_names[i].from_guest));
+		else
+			achieved_add(ret, max, &count, what, "off: the %s has no vnet header",
+				n->net->ops->name);
+	}
+	return count;
+}
+
 static void net_free(struct virtio_dev *d)
 {
 	queue_run_free(of_dev(d)->run);
@@ -448,6 +526,8 @@ static const struct virtio_dev_ops net_ops = {
 	.queue_stop = net_queue_stop,
 	.reset = net_reset,
 	.visit = net_visit,
+	.counters = net_counters,
+	.achieved = net_achieved,
 	.free = net_free,
 };
 

@@ -452,6 +452,16 @@ static void pci_resume(struct device *d)
 	virtio_core_resume(&((struct virtio_pci *)d)->core);
 }
 
+static unsigned pci_counters(struct device *d, struct dev_counter *ret, unsigned max)
+{
+	return virtio_core_counters(&((struct virtio_pci *)d)->core, ret, max);
+}
+
+static unsigned pci_achieved(struct device *d, struct dev_achieved *ret, unsigned max)
+{
+	return virtio_core_achieved(&((struct virtio_pci *)d)->core, ret, max);
+}
+
 static void pci_free(struct device *d)
 {
 	struct virtio_pci *p = (struct virtio_pci *)d;
@@ -472,6 +482,8 @@ static const struct device_ops pci_ops = {
 	.pause = pci_pause,
 	.paused = pci_paused,
 	.resume = pci_resume,
+	.counters = pci_counters,
+	.achieved = pci_achieved,
 	.free = pci_free,
 };
 

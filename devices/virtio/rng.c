@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <unistd.h>
+#include "devices/count.h"
 #include "devices/virtio/devs.h"
 #include "devices/virtio/queue_run.h"
 #include "vmm/base/num.h"
@@ -19,6 +20,7 @@ struct virtio_rng {
 	struct virtio_dev dev; /* first */
 	struct queue_run *run;
 	int source_fd; /* borrowed; -1 = getrandom */
+	dev_count bytes;
 	struct virtq_chain chain;
 };
 
@@ -46,7 +48,9 @@ static void serve(struct virtio_rng *g, struct virtq *q)
 	uint8_t buf[REQUEST_MAX];
 	size_t len = draw(g, buf, MIN(g->chain.in_len, (uint32_t)sizeof(buf)));
 
-	virtq_push(q, &g->chain, virtq_chain_write(&g->chain, 0, buf, len));
+	len = virtq_chain_write(&g->chain, 0, buf, len);
+	count_add(&g->bytes, len);
+	virtq_push(q, &g->chain, len);
 }
 
 static int serve_some(struct virtio_rng *g, struct virtq *q, unsigned *budget)
@@ -105,6 +109,13 @@ static void rng_reset(struct virtio_dev *d)
 	queue_run_reset(of_dev(d)->run);
 }
 
+static unsigned rng_counters(struct virtio_dev *d, struct dev_counter *ret, unsigned max)
+{
+	struct dev_counter bytes = {"bytes", count_get(&of_dev(d)->bytes)};
+
+	return counters_copy(&bytes, 1, ret, max);
+}
+
 static void rng_free(struct virtio_dev *d)
 {
 	queue_run_free(of_dev(d)->run);
@@ -117,6 +128,7 @@ static const struct virtio_dev_ops rng_ops = {
 	.queue_start = rng_queue_start,
 	.queue_stop = rng_queue_stop,
 	.reset = rng_reset,
+	.counters = rng_counters,
 	.free = rng_free,
 };
 

@@ -330,3 +330,63 @@ Test(blk, interrupts)
 	cr_expect(guest_wait_interrupt(d.g, 0));
 	disk_stop(&d);
 }
+
+static uint64_t counter(struct disk *d, const char *name)
+{
+	return guest_rig_counter(&d->rig, name);
+}
+
+Test(blk, counts)
+{
+	struct disk d;
+	char buf[64];
+
+	disk_start(&d, false, UINT64_MAX);
+	cr_expect_eq(counter(&d, "read_ops"), 0u);
+	cr_expect_eq(counter(&d, "read_latency_avg"), 0u);
+	do_request(&d, VIRTIO_BLK_T_OUT, 8, 4096, false);
+	do_request(&d, VIRTIO_BLK_T_IN, 8, 512, true);
+	do_request(&d, VIRTIO_BLK_T_IN, 8, 1024, true);
+	do_request(&d, VIRTIO_BLK_T_FLUSH, 0, 0, false);
+	do_request(&d, VIRTIO_BLK_T_GET_ID, 0, 20, true);
+	cr_expect_eq(counter(&d, "errors"), 0u);
+	do_request(&d, VIRTIO_BLK_T_IN, 1 << 20, 512, true);
+	do_request(&d, 99, 0, 512, true);
+	cr_expect_eq(counter(&d, "read_bytes"), 1536u);
+	cr_expect_eq(counter(&d, "read_ops"), 2u);
+	cr_expect_eq(counter(&d, "write_bytes"), 4096u);
+	cr_expect_eq(counter(&d, "write_ops"), 1u);
+	cr_expect_eq(counter(&d, "flush_ops"), 1u);
+	cr_expect_eq(counter(&d, "errors"), 2u);
+	cr_expect_leq(counter(&d, "read_latency_min"), counter(&d, "read_latency_avg"));
+	cr_expect_leq(counter(&d, "read_latency_avg"), counter(&d, "read_latency_max"));
+	cr_expect_eq(counter(&d, "write_latency_min"), counter(&d, "write_latency_max"));
+	cr_expect_eq(counter(&d, "kick_exits"), 0u, "doorbells");
+	cr_expect_str_eq(guest_rig_achieved(&d.rig, "driver", buf), "yes");
+	cr_expect_str_eq(guest_rig_achieved(&d.rig, "queue_size", buf), "64");
+	cr_expect_str_eq(guest_rig_achieved(&d.rig, "event_idx", buf), "on");
+	cr_expect_str_eq(guest_rig_achieved(&d.rig, "direct", buf), "off");
+	guest_rig_achieved(&d.rig, "engine", buf);
+	cr_expect(!strcmp(buf, "io_uring") || !strcmp(buf, "preadv"), "%s", buf);
+	guest_reset(d.g);
+	cr_expect_str_eq(guest_rig_achieved(&d.rig, "driver", buf), "none yet");
+	cr_expect_str_eq(guest_rig_achieved(&d.rig, "queue_size", buf), "none yet");
+	cr_expect_str_eq(guest_rig_achieved(&d.rig, "event_idx", buf), "none yet");
+	cr_expect_eq(counter(&d, "read_ops"), 2u, "since boot");
+	disk_stop(&d);
+}
+
+/* Fewer places than there are values. */
+Test(blk, counts_as_many_as_fit)
+{
+	struct dev_achieved a[3];
+	struct dev_counter c[2];
+	struct disk d;
+
+	disk_start(&d, false, UINT64_MAX);
+	for (unsigned max = 0; max <= 2; max++)
+		cr_expect_eq(d.rig.device->ops->counters(d.rig.device, c, max), max);
+	for (unsigned max = 0; max <= 3; max++)
+		cr_expect_eq(d.rig.device->ops->achieved(d.rig.device, a, max), max);
+	disk_stop(&d);
+}

@@ -100,6 +100,8 @@ Test(console, output)
 	c.g->t->kick(c.g, 1);
 	cr_expect(guest_wait_used(c.g, 1, NULL, NULL));
 	expect_text(&c, "hello world!");
+	cr_expect_eq(guest_rig_counter(&c.rig, "tx_bytes"), 12u);
+	cr_expect_eq(guest_rig_counter(&c.rig, "tx_dropped_bytes"), 0u);
 	con_stop(&c);
 }
 

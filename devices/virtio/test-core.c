@@ -398,3 +398,27 @@ Test(core, news_of_the_driver)
 	cr_expect_eq(f.notices[DEV_NOTICE_RESET], 1u);
 	cr_expect_eq(f.notices[DEV_NOTICE_ACTIVATED], 1u);
 }
+
+Test(core, kicks_that_came_as_exits_are_counted)
+{
+	struct dev_counter c;
+
+	virtio_core_kick(&core, 1);
+	virtio_core_kick(&core, 2);
+	cr_assert_eq(virtio_core_counters(&core, &c, 1), 1u);
+	cr_expect_str_eq(c.name, "kick_exits");
+	cr_expect_eq(c.value, 1u);
+}
+
+Test(core, queue_sizes_that_differ)
+{
+	struct dev_achieved a[8];
+
+	start_both();
+	cr_assert_eq(virtio_core_achieved(&core, a, 8), 4u);
+	cr_expect_str_eq(a[1].text, "16");
+	core.queue[1].size = 8;
+	virtio_core_achieved(&core, a, 8);
+	cr_expect_str_eq(a[1].text, "16, 8");
+	cr_expect_str_eq(a[2].text, "off: the driver did not accept it");
+}

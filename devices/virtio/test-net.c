@@ -370,3 +370,34 @@ Test(net, reset_and_again)
 	}
 	nic_stop(&n);
 }
+
+Test(net, counts)
+{
+	static const char big[3000];
+	struct nic n;
+	char frame[100], buf[64];
+
+	nic_start(&n, ~(UINT64_C(1) << VIRTIO_NET_F_MRG_RXBUF));
+	give_rx(&n, 4, 2048);
+	wire_send(&n, "first", 5);
+	cr_assert(guest_wait_used(n.g, 0, NULL, NULL));
+	wire_send(&n, big, sizeof(big));
+	wire_send(&n, "second", 6);
+	cr_assert(guest_wait_used(n.g, 0, NULL, NULL));
+	transmit(&n, "a frame of this text", 20);
+	wire_recv(&n, frame);
+	cr_assert(guest_wait_used(n.g, 1, NULL, NULL));
+	struct guest_buf b = {n.buf, HDR, false};
+	guest_add(n.g, 1, &b, 1); /* nothing behind the header */
+	n.g->t->kick(n.g, 1);
+	cr_assert(guest_wait_used(n.g, 1, NULL, NULL));
+	cr_expect_eq(guest_rig_counter(&n.rig, "rx_frames"), 2u);
+	cr_expect_eq(guest_rig_counter(&n.rig, "rx_bytes"), 11u);
+	cr_expect_eq(guest_rig_counter(&n.rig, "rx_dropped"), 1u);
+	cr_expect_eq(guest_rig_counter(&n.rig, "tx_frames"), 1u);
+	cr_expect_eq(guest_rig_counter(&n.rig, "tx_bytes"), 20u);
+	cr_expect_eq(guest_rig_counter(&n.rig, "tx_dropped"), 1u);
+	cr_expect_str_eq(guest_rig_achieved(&n.rig, "offload_csum", buf),
+		"off: the stream has no vnet header");
+	nic_stop(&n);
+}
