@@ -388,34 +388,49 @@ int http_server_new(struct ev_loop *loop, int fd, const struct http_handler *h, 
 	return 0;
 }
 
-/* The last bytes, while there is time. */
-static void drain(struct http_conn *c, uint64_t end_ns)
+/* Sends to all who take it; lists those who are not done. */
+static unsigned flush_all(struct http_server *s, struct pollfd *ret_waiting)
 {
-	struct pollfd p = {.fd = c->w.fd, .events = POLLOUT};
+	unsigned n = 0;
 
-	while (c->w.fd >= 0 && http_flush(c) > 0) {
-		uint64_t now = ev_now_ns();
+	list_for_each (l, &s->conns) {
+		struct http_conn *c = container_of(l, struct http_conn, link);
 
-		if (now >= end_ns || poll(&p, 1, (int)((end_ns - now) / 1000000 + 1)) <= 0)
-			return;
+		if (c->w.fd >= 0 && http_flush(c) > 0)
+			ret_waiting[n++] = (struct pollfd){.fd = c->w.fd, .events = POLLOUT};
 	}
+	return n;
+}
+
+/* The last bytes, while there is time. */
+static void drain(struct http_server *s)
+{
+	uint64_t end_ns = ev_now_ns() + HTTP_FLUSH_NS, now;
+	cleanup_free struct pollfd *waiting = calloc(s->nconns + 1, sizeof(*waiting));
+	unsigned n;
+
+	list_for_each (l, &s->conns) {
+		struct http_conn *c = container_of(l, struct http_conn, link);
+
+		if (c->state == HTTP_STREAMING && c->w.fd >= 0)
+			http_stream_last(c);
+	}
+	while (waiting && (n = flush_all(s, waiting)) && (now = ev_now_ns()) < end_ns)
+		if (poll(waiting, n, (int)((end_ns - now) / 1000000 + 1)) < 0)
+			return;
 }
 
 void http_server_free(struct http_server *s)
 {
-	uint64_t end_ns = ev_now_ns() + HTTP_FLUSH_NS;
-
 	if (!s)
 		return;
 	if (s->listener.loop)
 		ev_del(&s->listener);
 	close(s->listener.fd);
+	drain(s);
 	while (!list_empty(&s->conns)) {
 		struct http_conn *c = container_of(s->conns.next, struct http_conn, link);
 
-		if (c->state == HTTP_STREAMING)
-			http_stream_last(c);
-		drain(c, end_ns);
 		if (c->state == HTTP_STREAMING)
 			end_stream(c);
 		else

@@ -11,6 +11,7 @@
 
 #include <criterion/criterion.h>
 #include <stdio.h>
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
