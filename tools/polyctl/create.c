@@ -98,13 +98,27 @@ const struct flag create_flags[] = {
 		set_part},
 	{"--vsock", "cid=N,socket=PATH", "a virtio socket device", HINT_NONE, set_part},
 	{"--rng", "src=FILE", "the entropy source", HINT_NONE, set_part},
-	{"--serial", "MODE", "off, null, tty, pty, file=PATH or socket=PATH", HINT_NONE, set_part},
-	{"--console", "MODE", "the virtio console, likewise", HINT_NONE, set_part},
+	{"--serial", "MODE", "pty by default; off, null, tty, file=PATH, socket=PATH", HINT_NONE,
+		set_part},
+	{"--console", "MODE", "the virtio console, likewise; off by default", HINT_NONE, set_part},
 	{"--machine", "version=N", "the machine type", HINT_NONE, set_part},
 	{"--device", "test-exit", "lets a bare-metal guest set the exit status", HINT_NONE,
 		set_device},
 	{0},
 };
+
+/* The API's own defaults suit programs: a silent serial port, and a virtio console on polyvisor's
+ * terminal. Somebody who types flags wants to see the machine. */
+static int default_consoles(struct call *c)
+{
+	int r = 0;
+
+	if (!json_object_get(c->body, "serial"))
+		r = json_object_set_new(c->body, "serial", json_pack("{s:s}", "mode", "Pty"));
+	if (r == 0 && !json_object_get(c->body, "console"))
+		r = json_object_set_new(c->body, "console", json_pack("{s:s}", "mode", "Off"));
+	return r < 0 ? -ENOMEM : 0;
+}
 
 int create_prepare(struct call *c, struct err *e)
 {
@@ -115,7 +129,7 @@ int create_prepare(struct call *c, struct err *e)
 		return err_set(e, ERR_USAGE, -EINVAL,
 			"vm create: give a FILE with JSON, or flags such as --kernel");
 	if (!file)
-		return 0;
+		return default_consoles(c);
 	c->body = strcmp(file, "-") ? json_load_file(file, JSON_REJECT_DUPLICATES, &why)
 				    : json_loadf(stdin, JSON_REJECT_DUPLICATES, &why);
 	if (c->body)

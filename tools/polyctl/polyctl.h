@@ -59,6 +59,7 @@ struct call {
 	const char *socket;
 	bool json, ids, virtio;
 	const char *until;
+	unsigned wait; /* seconds */
 	int fds[CLIENT_FDS];
 	unsigned nfds;
 

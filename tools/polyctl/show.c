@@ -142,23 +142,33 @@ static const char *device_backing(const json_t *config, const char *id)
 	return NULL;
 }
 
-int show_devices(struct call *c, const json_t *answer)
+/* The list of vm.devices, and what each stands on when the configuration is at hand. */
+static int device_table(struct call *c, const json_t *devices, const json_t *config)
 {
-	const json_t *config = json_object_get(answer, "config");
 	struct table t = TABLE_INIT(4);
-	const char *id;
 	json_t *d;
+	size_t i;
 
-	if (!c->ids)
-		table_row(&t, "DEVICE", "TYPE", "PCI", "BACKING");
-	json_object_foreach (json_object_get(answer, "device_tree"), id, d) {
-		if (c->ids)
-			fprintf(c->out, "%s\n", id);
-		else
-			table_row(&t, id, text_of(d, "type"), text_of(d, "pci_bdf"),
-				device_backing(config, id));
+	table_row(&t, "DEVICE", "TYPE", "PCI", config ? "BACKING" : NULL);
+	json_array_foreach (devices, i, d) {
+		const char *id = text_of(d, "id");
+		table_row(&t, id, text_of(d, "type"), text_of(d, "pci_bdf"),
+			id ? device_backing(config, id) : NULL);
 	}
 	return finish(&t, c->out);
+}
+
+int show_devices(struct call *c, const json_t *answer)
+{
+	json_t *d;
+	size_t i;
+
+	if (!c->ids)
+		return device_table(c, answer, NULL);
+	json_array_foreach (answer, i, d)
+		if (text_of(d, "id"))
+			fprintf(c->out, "%s\n", text_of(d, "id"));
+	return 0;
 }
 
 /* Line by line what was asked for and what became of it; what is not as it was asked is marked. */
@@ -173,7 +183,7 @@ static int show_asked(struct call *c, const json_t *asked)
 		const char *want = text_of(line, "asked"), *got = text_of(line, "achieved");
 		char what[80];
 
-		if (!want || !got)
+		if (!want || !got || !text_of(line, "id") || !text_of(line, "what"))
 			continue;
 		snprintf(what, sizeof(what), "%s %s", text_of(line, "id"), text_of(line, "what"));
 		table_row(&t, strcmp(want, got) ? "!" : "", what, want, got);
@@ -181,15 +191,18 @@ static int show_asked(struct call *c, const json_t *asked)
 	return finish(&t, c->out);
 }
 
+/* vm.info of v1 has no place for a device's type, so that the devices are another call. */
 int show_info(struct call *c, const json_t *answer)
 {
-	json_t *devices = json_object_get(answer, "device_tree");
-	json_t *asked = json_object_get(answer, "asked");
+	json_t *asked = json_object_get(json_object_get(answer, "polyvisor"), "asked");
+	json_t *devices = NULL;
 	int r = show_state(c, answer);
 
-	if (r == 0 && json_object_size(devices)) {
+	if (r == 0 && json_object_size(json_object_get(answer, "device_tree")) &&
+		call_get(c, "/api/v1/vm.devices", &devices, NULL) == 0) {
 		putc('\n', c->out);
-		r = show_devices(c, answer);
+		r = device_table(c, devices, json_object_get(answer, "config"));
+		json_decref(devices);
 	}
 	if (r == 0 && json_array_size(asked)) {
 		putc('\n', c->out);

@@ -130,23 +130,28 @@ Test(show, info)
 		"\"payload\":{\"kernel\":\"/k\",\"cmdline\":null},"
 		"\"disks\":[{\"id\":\"_disk0\",\"path\":\"/d\"}],"
 		"\"serial\":{\"mode\":\"Pty\",\"file\":\"/dev/pts/3\"}},"
-		"\"device_tree\":{\"_disk0\":{\"id\":\"_disk0\",\"type\":\"virtio-blk\","
-		"\"pci_bdf\":\"0000:00:01.0\"}},"
-		"\"asked\":[{\"id\":\"memory\",\"what\":\"hugepages\",\"asked\":\"on\","
+		"\"polyvisor\":{\"asked\":[{\"id\":\"memory\",\"what\":\"hugepages\",\"asked\":\"on\","
 		"\"achieved\":\"off: the pool is empty\"},"
-		"{\"id\":\"_disk0\",\"what\":\"direct\",\"asked\":\"on\",\"achieved\":\"on\"}]}",
+		"{\"id\":\"_disk0\",\"what\":\"direct\",\"asked\":\"on\",\"achieved\":\"on\"}]}}",
 		"state   Running\n"
 		"memory  64M of 128M\n"
 		"vcpus   1, at most 2\n"
 		"kernel  /k\n"
 		"serial  Pty /dev/pts/3\n"
 		"\n"
-		"DEVICE  TYPE        PCI           BACKING\n"
-		"_disk0  virtio-blk  0000:00:01.0  /d\n"
-		"\n"
 		"   ASKED FOR             ACHIEVED\n"
 		"!  memory hugepages  on  off: the pool is empty\n"
 		"   _disk0 direct     on  on\n");
+}
+
+Test(show, devices)
+{
+	expect_shown(show_devices,
+		"[{\"id\":\"_disk0\",\"type\":\"virtio-blk\",\"pci_bdf\":\"0000:00:01.0\"},"
+		"{\"id\":\"_serial\",\"type\":\"ns16550\",\"pci_bdf\":null}]",
+		"DEVICE   TYPE        PCI\n"
+		"_disk0   virtio-blk  0000:00:01.0\n"
+		"_serial  ns16550\n");
 }
 
 Test(show, answers_of_other_shapes_lack_lines_and_nothing_worse)
@@ -156,8 +161,8 @@ Test(show, answers_of_other_shapes_lack_lines_and_nothing_worse)
 	static const char *const odd[] = {"{}", "[]", "[1,[2]]",
 		"{\"config\":[],\"device_tree\":1}",
 		"{\"config\":{\"disks\":{\"a\":1},\"memory\":3,\"payload\":[]},\"state\":4}",
-		"{\"asked\":[1,{},{\"asked\":\"x\",\"achieved\":\"y\"}]}",
-		"{\"device_tree\":{\"a\":[],\"b\":{\"type\":{}}}}", "{\"id\":1,\"bdf\":2}"};
+		"{\"polyvisor\":{\"asked\":[1,{},{\"asked\":\"x\",\"achieved\":\"y\"}]}}",
+		"[{\"id\":1},{\"id\":\"a\",\"type\":[]}]", "{\"id\":1,\"bdf\":2}"};
 
 	for (unsigned i = 0; i < sizeof(all) / sizeof(*all); i++)
 		for (unsigned k = 0; k < sizeof(odd) / sizeof(*odd); k++)

@@ -2,7 +2,9 @@
 /* polyctl vm: one instance, by the REST socket of its polyvisor. */
 #include <fcntl.h>
 #include <limits.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include "tools/polyctl/polyctl.h"
 #include "tools/polyctl/words.h"
 #include "vmm/base/num.h"
@@ -41,6 +43,17 @@ static int set_until(struct call *c, const struct flag *f, const char *value, st
 	return 0;
 }
 
+static int set_wait(struct call *c, const struct flag *f, const char *value, struct err *e)
+{
+	uint64_t n;
+
+	if (num_parse(value, &n) < 0 || n < 1 || n > 86400)
+		return err_set(e, ERR_USAGE, -EINVAL,
+			"%s: \"%.64s\" is not allowed; give 1 to 86400 seconds", f->name, value);
+	c->wait = (unsigned)n;
+	return 0;
+}
+
 /* An open descriptor of ours, from whoever started us. */
 static int set_fd(struct call *c, const struct flag *f, const char *value, struct err *e)
 {
@@ -63,6 +76,15 @@ static const struct flag vm_flags[] = {
 	{"--json", NULL, "the server's own answer, not a table", HINT_NONE, set_json},
 	{0},
 };
+static const struct flag ping_flags[] = {
+	{"--wait", "SECONDS", "for a polyvisor that is still starting", HINT_NONE, set_wait},
+	{0},
+};
+static const struct flag disk_flags[] = {
+	{"--fd", "N", "an open image of this process is passed on, instead of path", HINT_NONE,
+		set_fd},
+	{0},
+};
 static const struct flag net_flags[] = {
 	{"--tap-fd", "N", "an open tap of this process is passed on; may be repeated", HINT_NONE,
 		set_fd},
@@ -82,6 +104,25 @@ static const struct flag console_flags[] = {
 };
 
 /* ---- words ---- */
+
+/* Returns when somebody answers, or the time is over; what is wrong then the call itself says. */
+static int prepare_ping(struct call *c, struct err *e)
+{
+	static const struct timespec pause = {.tv_nsec = 10000000};
+	const struct client_req q = {.method = c->verb->method, .path = c->verb->path};
+	time_t end = time(NULL) + c->wait;
+
+	while (c->wait && time(NULL) <= end) {
+		struct client_reply reply = {0};
+		int r = client_call(c->socket, &q, &reply, NULL);
+
+		free(reply.body);
+		if (r == 0)
+			break;
+		nanosleep(&pause, NULL);
+	}
+	return 0;
+}
 
 /* The server may be in another folder, and creates the file, which we may want to look at. */
 static int prepare_coredump(struct call *c, struct err *e)
@@ -119,7 +160,7 @@ static int prepare_device(struct call *c, struct err *e)
 
 static const struct verb vm_verbs[] = {
 	{"ping", "", "whether polyvisor answers, and which", "GET", API "vmm.ping",
-		.show = show_ping},
+		.flags = ping_flags, .prepare = prepare_ping, .show = show_ping},
 	{"create", "[FILE]", "describe the machine, from JSON or from flags", "PUT",
 		API "vm.create", .max = 1, .hint = HINT_FILE, .flags = create_flags,
 		.prepare = create_prepare,
@@ -142,14 +183,14 @@ static const struct verb vm_verbs[] = {
 		.prepare = prepare_coredump,
 		.more = "FILE must not exist. The guest stands still meanwhile."},
 	{"add-disk", "KEY=VALUE...", "add a virtio disk, before boot", "PUT", API "vm.add-disk",
-		.min = 1, .max = CALL_WORDS, .keys = &words_disk, .show = show_added},
+		.max = CALL_WORDS, .keys = &words_disk, .flags = disk_flags, .show = show_added},
 	{"add-net", "KEY=VALUE...", "add a virtio network interface, before boot", "PUT",
 		API "vm.add-net", .max = CALL_WORDS, .keys = &words_net, .flags = net_flags,
 		.show = show_added},
 	{"add-vsock", "KEY=VALUE...", "add a virtio socket device, before boot", "PUT",
 		API "vm.add-vsock", .min = 1, .max = CALL_WORDS, .keys = &words_vsock,
 		.show = show_added},
-	{"devices", "", "list the devices", "GET", API "vm.info", .flags = devices_flags,
+	{"devices", "", "list the devices", "GET", API "vm.devices", .flags = devices_flags,
 		.show = show_devices},
 	{"device", "ID", "a device's state, for which the guest pauses shortly", "GET",
 		API "vm.devices/ID", .min = 1, .max = 1, .hint = HINT_DEVICE,

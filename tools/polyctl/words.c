@@ -152,7 +152,6 @@ static const char *const pinned[] = {"vcpu", NULL};
 
 static const struct opt disk_keys[] = {
 	KEY("path", OPT_STR, "raw file or block device"),
-	KEY("fd", OPT_FD, "or polyvisor's own descriptor of one"),
 	KEY("readonly", OPT_BOOL, "refuse writes"),
 	KEY("direct", OPT_BOOL, "bypass the host's page cache"),
 	KEY("serial", OPT_STR, "serial number, at most 20 bytes", .max = 20),
