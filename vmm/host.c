@@ -208,10 +208,31 @@ static int open_devices(struct host_res *h, const struct vm_config *c, struct er
 	return r;
 }
 
+/* The kernel ignores CPUs that are not there as long as one is: a typing error would go unnoticed.
+ */
+static int check_affinity(const struct cpus_config *c, struct err *e)
+{
+	int ncpus = (int)sysconf(_SC_NPROCESSORS_CONF);
+	cpu_set_t cpus;
+
+	for (unsigned v = 0; v < c->max; v++) {
+		if (vm_config_affinity(c, v, &cpus) <= 0)
+			continue;
+		for (int i = ncpus; i < CPU_SETSIZE; i++)
+			if (CPU_ISSET(i, &cpus))
+				return err_set(e, ERR_USAGE, -EINVAL,
+					"--cpus affinity: vCPU %u: no host CPU %d; allowed: 0..%d",
+					v, i, ncpus - 1);
+	}
+	return 0;
+}
+
 static int open_all(struct host_res *h, const struct vm_config *c, struct err *e)
 {
-	int r = open_file("--kernel", c->payload.kernel, &h->kernel_fd, e);
+	int r = check_affinity(&c->cpus, e);
 
+	if (!r)
+		r = open_file("--kernel", c->payload.kernel, &h->kernel_fd, e);
 	if (!r && c->payload.initramfs)
 		r = open_file("--initramfs", c->payload.initramfs, &h->initrd_fd, e);
 	if (!r && !strncmp(c->cpus.model, "baseline:", 9))

@@ -17,7 +17,3 @@ WEAK int virtio_input_new(struct dev_host *h, const char *id, struct virtio_dev 
 {
 	return -EOPNOTSUPP;
 }
-WEAK int vm_info_asked(struct vm_info *info, const struct vm_config *c, struct vm *vm)
-{
-	return 0;
-}

@@ -249,12 +249,25 @@ void vcpu_fini(struct vcpu *v)
 	pthread_mutex_destroy(&v->lock);
 }
 
-int vcpu_start(struct vcpu *v)
+int vcpu_start(struct vcpu *v, const cpu_set_t *cpus)
 {
-	int r = -pthread_create(&v->thread, NULL, vcpu_thread, v);
+	pthread_attr_t attr;
+	int r = -pthread_attr_init(&attr);
 
+	if (r < 0)
+		return r;
+	if (cpus)
+		r = -pthread_attr_setaffinity_np(&attr, sizeof(*cpus), cpus);
+	if (!r)
+		r = -pthread_create(&v->thread, &attr, vcpu_thread, v);
+	pthread_attr_destroy(&attr);
 	v->started = r == 0;
 	return r;
+}
+
+int vcpu_cpus(const struct vcpu *v, cpu_set_t *ret_cpus)
+{
+	return -pthread_getaffinity_np(v->thread, sizeof(*ret_cpus), ret_cpus);
 }
 
 void vcpu_kick(struct vcpu *v)

@@ -8,6 +8,7 @@
 #define VMM_VCPU_H
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdbool.h>
 #include "arch/arch.h"
 #include "devices/bus.h"
@@ -50,8 +51,11 @@ int vcpu_init(struct vcpu *v, const struct kvm_vm *vm, struct arch_vm *arch, uns
 /* A zeroed or half-made vcpu is fine; its thread must have ended. */
 void vcpu_fini(struct vcpu *v);
 
-/* Control. start makes the thread, named "vcpuN". */
-int vcpu_start(struct vcpu *v);
+/* Control. start makes the thread, named "vcpuN", bound to the host CPUs unless NULL. -EINVAL: none
+ * of them is this process's to use. */
+int vcpu_start(struct vcpu *v, const cpu_set_t *cpus);
+/* The host CPUs that a started vCPU's thread may run on. */
+int vcpu_cpus(const struct vcpu *v, cpu_set_t *ret_cpus);
 void vcpu_kick(struct vcpu *v);	  /* leaves KVM_RUN soon and looks at the requests */
 void vcpu_resume(struct vcpu *v); /* parked only */
 void vcpu_end(struct vcpu *v);	  /* parked only: ends and joins the thread */

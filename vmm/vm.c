@@ -234,15 +234,28 @@ static void stop_started(struct vm *vm)
 		ev_run_once(vm->control, 100);
 }
 
+static int start_vcpu(struct vm *vm, unsigned i, struct err *e)
+{
+	cpu_set_t cpus;
+	bool bound = vm_config_affinity(&vm->config->cpus, i, &cpus) > 0;
+	int r = vcpu_start(&vm->vcpus[i], bound ? &cpus : NULL);
+
+	if (r == -EINVAL && bound)
+		return err_set(e, ERR_USAGE, r,
+			"--cpus affinity: vCPU %u: this process may not use these host CPUs", i);
+	if (r < 0)
+		return err_set(e, ERR_HOST, r, "--cpus boot: cannot start a thread for vCPU %u: %s",
+			i, strerrordesc_np(-r));
+	return 0;
+}
+
 int vm_start(struct vm *vm, struct err *e)
 {
 	for (unsigned i = 0; i < vm->nvcpus; i++) {
-		int r = vcpu_start(&vm->vcpus[i]);
+		int r = start_vcpu(vm, i, e);
 		if (r < 0) {
 			stop_started(vm);
-			return err_set(e, ERR_HOST, r,
-				"--cpus boot: cannot start a thread for vCPU %u: %s", i,
-				strerrordesc_np(-r));
+			return r;
 		}
 	}
 	return 0;
