@@ -171,7 +171,24 @@ int show_devices(struct call *c, const json_t *answer)
 	return 0;
 }
 
-/* Line by line what was asked for and what became of it; what is not as it was asked is marked. */
+/* Whether what was achieved is less than what was asked for. The server says both in words: "on",
+ * "64M of 64M", "pages of 2M", "applied"; an unbooted machine has achieved nothing yet. */
+static bool falls_short(const char *want, const char *got)
+{
+	const char *of = strstr(got, " of "), *comma = strstr(want, ", ");
+	size_t n = of ? (size_t)(of - got) : 0;
+
+	if (!strcmp(want, got) || !strcmp(got, "applied") || !strcmp(got, "not booted") ||
+		!strcmp(got, "none yet"))
+		return false;
+	if (!of)
+		return true;
+	if (!strncmp(got, "pages of ", 9)) /* base pages are counted in K */
+		return comma ? strcmp(comma + 2, of + 4) : of[strlen(of) - 1] == 'K';
+	return strlen(of + 4) != n || strncmp(got, of + 4, n);
+}
+
+/* Line by line what was asked for and what became of it; what falls short is marked. */
 static int show_asked(struct call *c, const json_t *asked)
 {
 	struct table t = TABLE_INIT(4);
@@ -186,7 +203,7 @@ static int show_asked(struct call *c, const json_t *asked)
 		if (!want || !got || !text_of(line, "id") || !text_of(line, "what"))
 			continue;
 		snprintf(what, sizeof(what), "%s %s", text_of(line, "id"), text_of(line, "what"));
-		table_row(&t, strcmp(want, got) ? "!" : "", what, want, got);
+		table_row(&t, falls_short(want, got) ? "!" : "", what, want, got);
 	}
 	return finish(&t, c->out);
 }

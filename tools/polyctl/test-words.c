@@ -142,6 +142,32 @@ Test(show, info)
 		"   ASKED FOR             ACHIEVED\n"
 		"!  memory hugepages  on  off: the pool is empty\n"
 		"   _disk0 direct     on  on\n");
+	static const struct {
+		const char *asked, *achieved;
+		bool marked;
+	} lines[] = {
+		{"on", "64M of 64M", false},
+		{"on", "12M of 64M", true},
+		{"on", "pages of 2M", false},
+		{"on", "pages of 4K", true},
+		{"on, 1G", "pages of 2M", true},
+		{"on, 1G", "pages of 1G", false},
+		{"0-1", "0", true},
+		{"baseline:/x", "applied", false},
+		{"on", "not booted", false},
+		{"128", "64", true},
+	};
+	for (unsigned i = 0; i < sizeof(lines) / sizeof(*lines); i++) {
+		char json[256];
+
+		snprintf(json, sizeof(json),
+			"{\"polyvisor\":{\"asked\":[{\"id\":\"a\",\"what\":\"b\","
+			"\"asked\":\"%s\",\"achieved\":\"%s\"}]}}",
+			lines[i].asked, lines[i].achieved);
+		char *text = shown(show_info, json);
+		cr_expect_eq(strchr(text, '!') != NULL, lines[i].marked, "%s", text);
+		free(text);
+	}
 }
 
 Test(show, devices)
