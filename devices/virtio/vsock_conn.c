@@ -333,24 +333,25 @@ static bool parse_line(char *line, uint32_t *ret_port)
 	return true;
 }
 
-static void request(struct vsock_conn *c)
+/* False: no good line; c is gone. */
+static bool request(struct vsock_conn *c)
 {
 	uint32_t port;
 
 	if (!parse_line(c->line, &port)) {
 		vsock_conn_reset(c);
-		return;
+		return false;
 	}
 	c->state = VSOCK_REQUESTED;
-	c->readable = true;
 	vsock_conn_set_ports(c, port, vsock_conns_port(c->of, port));
 	c->pending = BIT(VIRTIO_VSOCK_OP_REQUEST);
 	vsock_conn_start_wait(c);
-	schedule(c);
+	return true;
 }
 
-/* Reads no further than the line's end: what follows is for the guest. */
-static void read_line(struct vsock_conn *c)
+/* Reads no further than the line's end: what follows is for the guest. Returns true once the line
+ * is whole and good; c may be gone else. */
+static bool read_line(struct vsock_conn *c)
 {
 	for (;;) {
 		char *at = c->line + c->nline, *nl;
@@ -358,20 +359,19 @@ static void read_line(struct vsock_conn *c)
 		ssize_t n = recv(c->host.fd, at, room, MSG_PEEK | MSG_DONTWAIT);
 
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
-			return;
+			return false;
 		nl = n > 0 ? memchr(at, '\n', n) : NULL;
 		if (nl)
 			n = nl + 1 - at;
 		if (n <= 0 || recv(c->host.fd, at, n, MSG_DONTWAIT) != n ||
 			(!nl && (size_t)n == room)) {
 			vsock_conn_reset(c);
-			return;
+			return false;
 		}
 		c->nline += n;
 		if (nl) {
 			*nl = 0;
-			request(c);
-			return;
+			return request(c);
 		}
 	}
 }
@@ -379,28 +379,23 @@ static void read_line(struct vsock_conn *c)
 static void host_hangs_up(struct vsock_conn *c)
 {
 	c->host_gone = true;
-	if (c->state == VSOCK_REQUESTED)
-		vsock_conn_reset(c);
-	else if (c->guest_shut & VIRTIO_VSOCK_SHUTDOWN_RCV)
+	if (c->guest_shut & VIRTIO_VSOCK_SHUTDOWN_RCV)
 		host_shuts(c, SHUT_BOTH);
 	else if (c->host_shut & VIRTIO_VSOCK_SHUTDOWN_SEND)
 		host_shuts(c, VIRTIO_VSOCK_SHUTDOWN_RCV);
 }
 
-/* c may be gone. */
 void vsock_conn_event(struct vsock_conn *c, uint32_t events)
 {
-	if (c->state == VSOCK_HELLO) {
-		read_line(c);
+	if (c->state == VSOCK_HELLO && !read_line(c))
+		return;
+	if (c->state == VSOCK_REQUESTED && events & EPOLLHUP) {
+		vsock_conn_reset(c);
 		return;
 	}
-	if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
-		c->readable = true;
-	if (events & EPOLLHUP && c->state != VSOCK_ENDED) {
+	c->readable = true; /* or at its end; reading tells */
+	if (events & EPOLLHUP)
 		host_hangs_up(c);
-		if (c->state == VSOCK_ENDED)
-			return;
-	}
 	if (!c->out_len || flush(c))
 		schedule(c);
 }
