@@ -146,7 +146,8 @@ static Elf64_Phdr load(uint64_t at, uint64_t gva, uint64_t gpa, uint64_t size)
 		.p_paddr = gpa,
 		.p_filesz = size,
 		.p_memsz = size,
-		.p_align = PAGE,
+		/* p_align 0, "none": by anything else at a page's start crash takes the file for a
+		 * netdump of 2003, in which it looks for no relocated kernel (its netdump.c). */
 	};
 }
 

@@ -124,7 +124,8 @@ Test(core_elf, headers)
 		cr_assert_eq(p.p_vaddr, mem.region[i].gpa);
 		cr_assert_eq(p.p_filesz, mem.region[i].size);
 		cr_assert_eq(p.p_memsz, mem.region[i].size);
-		cr_assert_eq(p.p_offset % p.p_align, p.p_vaddr % p.p_align);
+		cr_assert_eq(p.p_offset % 4096, 0);
+		cr_assert_eq(p.p_align, 0);
 	}
 	fstat(fd, &st);
 	cr_assert_eq((uint64_t)st.st_size, p.p_offset + p.p_filesz);
