@@ -412,6 +412,8 @@ static uint32_t class_rev(enum virtio_type t)
 		return 0x01000001; /* mass storage, as other hypervisors say */
 	case VIRTIO_TYPE_CONSOLE:
 		return 0x07800001;
+	case VIRTIO_TYPE_INPUT:
+		return 0x09800001;
 	default:
 		return 0x00ff0001;
 	}
