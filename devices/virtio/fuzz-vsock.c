@@ -219,12 +219,11 @@ static void step(struct guest_driver *g, struct input *in)
 		host_acts(in);
 		break;
 	case 4:
-		if (rarely(in)) {
-			guest_rig_pause(&rig);
-			rig.device->ops->resume(rig.device);
+		if (!rarely(in))
 			break;
-		}
-		/* fallthrough */
+		guest_rig_pause(&rig);
+		rig.device->ops->resume(rig.device);
+		break;
 	default:
 		send_packet(g, in);
 	}
