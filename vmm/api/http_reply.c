@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include "vmm/base/num.h"
 
 #define HEAD_BYTES 512
 
@@ -22,54 +23,56 @@ static ssize_t send_now(int fd, struct iovec *iov, unsigned n)
 	return sent;
 }
 
-static int keep(struct http_conn *c, const struct iovec *iov)
+/* Puts n bytes behind those that wait. */
+static int keep(struct http_conn *c, const char *p, size_t n)
 {
-	size_t need = (size_t)c->out_len + iov->iov_len;
+	size_t need = c->out_len + n, cap = need + need / 2;
 	char *out;
 
-	if (need > UINT32_MAX / 2)
+	if (cap > UINT32_MAX)
 		return -ENOMEM;
 	if (c->out_at && c->out_at + need > c->out_cap) {
 		memmove(c->out, c->out + c->out_at, c->out_len);
 		c->out_at = 0;
 	}
 	if (need > c->out_cap) {
-		out = realloc(c->out, need + need / 2);
+		out = realloc(c->out, cap);
 		if (!out)
 			return -ENOMEM;
 		c->out = out;
-		c->out_cap = (uint32_t)(need + need / 2);
+		c->out_cap = (uint32_t)cap;
 	}
-	if (iov->iov_len)
-		memcpy(c->out + c->out_at + c->out_len, iov->iov_base, iov->iov_len);
-	c->out_len += (uint32_t)iov->iov_len;
+	memcpy(c->out + c->out_at + c->out_len, p, n);
+	c->out_len += (uint32_t)n;
 	return 0;
 }
 
 int http_send(struct http_conn *c, struct iovec *iov, unsigned n)
 {
 	ssize_t sent = c->out_len ? 0 : send_now(c->w.fd, iov, n);
-	int r;
+	int r = 0;
 
 	if (sent < 0)
 		return (int)sent;
-	for (unsigned i = 0; i < n; i++) {
-		size_t skip = (size_t)sent < iov[i].iov_len ? (size_t)sent : iov[i].iov_len;
-		struct iovec left = {(char *)iov[i].iov_base + skip, iov[i].iov_len - skip};
+	for (unsigned i = 0; i < n && r == 0; i++) {
+		size_t skip = MIN((size_t)sent, iov[i].iov_len);
 
 		sent -= (ssize_t)skip;
-		r = left.iov_len ? keep(c, &left) : 0;
-		if (r < 0)
-			return r;
+		if (skip < iov[i].iov_len)
+			r = keep(c, (const char *)iov[i].iov_base + skip, iov[i].iov_len - skip);
 	}
-	return c->out_len > 0;
+	return r < 0 ? r : c->out_len > 0;
 }
 
 int http_flush(struct http_conn *c)
 {
-	struct iovec iov = {c->out + c->out_at, c->out_len};
-	ssize_t sent = c->out_len ? send_now(c->w.fd, &iov, 1) : 0;
+	struct iovec iov;
+	ssize_t sent;
 
+	if (!c->out_len)
+		return 0;
+	iov = (struct iovec){c->out + c->out_at, c->out_len};
+	sent = send_now(c->w.fd, &iov, 1);
 	if (sent < 0)
 		return (int)sent;
 	c->out_at += (uint32_t)sent;
