@@ -16,7 +16,7 @@ const struct op_row op_rows[VM_OPS] = {
 	[VM_RESUME] = {"vm.resume", IN(PAUSED), .before = "resuming", .after = "resumed"},
 	[VM_REBOOT] = {"vm.reboot", MACHINE, WORLD_QUIET, "rebooting", "rebooted"},
 	[VM_SHUTDOWN] = {"vm.shutdown", MACHINE, WORLD_QUIET},
-	[VM_DELETE] = {"vm.delete", IN(CREATED) | MACHINE, WORLD_QUIET},
+	[VM_DELETE] = {"vm.delete", IN(CREATED) | MACHINE, WORLD_QUIET, .after = "deleted"},
 	[VM_POWER_BUTTON] = {"vm.power-button", IN(RUNNING)},
 	[VM_NMI] = {"vm.nmi", IN(RUNNING), WORLD_PARKED},
 	[VM_ADD] = {"vm.add", IN(CREATED)},
