@@ -209,10 +209,14 @@ def step_chips():
 
 # ---- guests ----
 
+def native_chip():
+    return subprocess.run(['bash', '-c', '. tools/lib/common.sh; native_chip'], cwd=TREE, text=True,
+                          capture_output=True).stdout.strip()
+
+
 def step_native():
     """bare-metal guests and bad input on this machine's /dev/kvm"""
-    chip = subprocess.run(['bash', '-c', '. tools/lib/common.sh; native_chip'], cwd=TREE, text=True,
-                          capture_output=True).stdout.strip()
+    chip = native_chip()
     binary = os.path.join(TREE, 'build', chip, 'polyvisor')
     status, output = run([binary, '--probe-kvm'], 'probe')
     if status:
@@ -220,7 +224,17 @@ def step_native():
     else:
         yield from guest_tests('native', [], chip)
     yield from results_of('cli', *run(['python3', 'tools/lib/cli_test.py', binary, chip], 'cli'))
+    yield from results_of('rest', *run(['python3', 'tools/lib/rest_test.py', binary, chip], 'rest'))
     yield from results_of('chip-report', *run(['tools/report/test-bare'], 'report-bare'))
+
+
+def step_libvirt():
+    """libvirt, built from Debian's source, drives polyvisor by plain virsh"""
+    status, output = run(['tools/build', native_chip()], 'build-native', timeout=2400)
+    if status:
+        yield ('not ok', 'libvirt: build of polyvisor', tail(output))
+        return
+    yield from results_of('libvirt', *run(['tools/lib/libvirt'], 'libvirt', timeout=2400))
 
 
 def guest_tests(name, prefix, chip):
@@ -273,7 +287,7 @@ def step_tools():
 
 
 STEPS = {f.__name__[5:]: f for f in (step_style, step_unit, step_tsan, step_fuzz, step_chips,
-                                     step_native, step_hosts, step_docs, step_tools)}
+                                     step_native, step_libvirt, step_hosts, step_docs, step_tools)}
 OPTIONS = {'chips': CHIPS}
 
 
@@ -287,6 +301,8 @@ def parse(argv):
             sys.exit(0)
         elif arg == '--no-setup':
             pass
+        elif arg == '--libvirt':
+            steps = ['libvirt']
         elif arg in ('--only', '--chip'):
             known = list(STEPS) if arg == '--only' else CHIPS
             words = next(it, '').split(',')

@@ -1,0 +1,643 @@
+# SPDX-License-Identifier: Apache-2.0
+"""usage: rest_test.py POLYVISOR CHIP [SEED]
+
+Bad input to a real polyvisor over its REST socket: HTTP that is wrong, slow, too much or too many, calls
+that are illegal in the state, bodies made from the OpenAPI document in and out of its schemas. After each
+group the process has as many descriptors and threads as before and has not grown, and its guest has
+run on. Prints "ok NAME", "not ok NAME: WHY", "skip NAME: WHY". What needs a running guest is skipped
+where /dev/kvm gives none.
+"""
+import json
+import os
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import rest  # noqa: E402
+import rest_schema  # noqa: E402
+from rest import Client, Closed, Hung, V1, error_line  # noqa: E402
+
+BINARY, CHIP = os.path.abspath(sys.argv[1]), sys.argv[2]
+SEED = int(sys.argv[3]) if len(sys.argv) > 3 else 1
+DIR = tempfile.mkdtemp(prefix='polyvisor-rest-')
+FAILED = []
+RAM = 64 << 20
+HAVE_KVM = subprocess.run([BINARY, '--probe-kvm'], capture_output=True).returncode == 0
+GROWTH = 1024  # KiB of RSS that a group may leave: heap that malloc keeps
+# In a network of its own, for what random configurations may ask of taps.
+OWN_NET = ['unshare', '--net'] if os.geteuid() == 0 else []
+
+
+def say(status, name, why=''):
+    print(f'{status} {name}' + (f': {why}' if why else ''), flush=True)
+    if status == 'not ok':
+        FAILED.append(name)
+
+
+class Wrong(Exception):
+    """What a check found."""
+
+
+def expect(what, reply, *statuses, word=None):
+    """The reply has one of the statuses, and an error is one line (with the word)."""
+    status, _, body = reply
+    if status not in statuses:
+        raise Wrong(f'{what}: {status}, not {" or ".join(map(str, statuses))}: {body[:200]!r}')
+    if status >= 400:
+        line = error_line(body)
+        if line is None:
+            raise Wrong(f'{what}: {status} without one line that says why: {body[:200]!r}')
+        if word and word not in line:
+            raise Wrong(f'{what}: {line!r} does not name {word}')
+
+
+def config(kernel):
+    return {'payload': {'kernel': kernel}, 'cpus': {'boot_vcpus': 1, 'max_vcpus': 1},
+            'memory': {'size': RAM}, 'serial': {'mode': 'Null'}, 'console': {'mode': 'Off'}}
+
+
+def spinning(name, **kw):
+    vmm = rest.Vmm(BINARY, DIR, name, **kw)
+    vmm.do('vm.create', config(rest.guest(CHIP, 'spin')))
+    vmm.do('vm.boot')
+    return vmm
+
+
+class Unharmed:
+    """Around a group: what a process has, before and after."""
+
+    def __init__(self, vmm, runs=True):
+        self.vmm, self.runs = vmm, runs
+
+    def __enter__(self):
+        self.fds, self.threads = self.vmm.fds(), self.vmm.threads()
+        self.rss = self.vmm.rss(RAM)
+
+    def __exit__(self, kind, *_):
+        if kind:
+            return
+        end = time.time() + 5
+        while (self.vmm.fds(), self.vmm.threads()) != (self.fds, self.threads):
+            if time.time() > end:
+                raise Wrong(f'{self.fds} descriptors became {self.vmm.fds()}, {self.threads} threads '
+                            f'{self.vmm.threads()}')
+            time.sleep(0.05)
+        rss = self.vmm.rss(RAM)
+        if rss > self.rss + GROWTH:
+            raise Wrong(f'grew from {self.rss} to {rss} KiB')
+        expect('vmm.ping afterwards', self.vmm.call('GET', 'vmm.ping'), 200)
+        if self.runs:
+            before = self.vmm.ticks('vcpu')
+            while self.vmm.ticks('vcpu') <= before:
+                if time.time() > end + 5:
+                    raise Wrong('the guest does not run on')
+                time.sleep(0.05)
+
+
+# ---- HTTP ----
+
+def methods(vmm):
+    """Every endpoint × every method that it has not, and paths that are none."""
+    for path, item in OPENAPI['paths'].items():
+        path = path.replace('{id}', 'x')
+        for method in ('GET', 'PUT', 'POST', 'DELETE', 'PATCH', 'OPTIONS', 'TRACE'):
+            if method.lower() in item:
+                continue
+            reply = vmm.call(method, path)
+            expect(f'{method} {path}', reply, 405)
+            if not set(reply[1].get('allow', '').lower().replace(',', ' ').split()) & set(item):
+                raise Wrong(f'{method} {path}: Allow is {reply[1].get("allow")!r}')
+    for path in ('/', '/api', '/api/v1', '/api/v1/', '/api/v1/vm', '/api/v2/vm.info', '/api/v1/vm.infos',
+                 '/api/v1/vm.inf', '//api/v1/vm.info', '/api/v1/../v1/vm.info', '/api/v1/vm%2einfo',
+                 '/api/v1/vm.devices/', '/api/v1/vm.devices/none', '/API/V1/VM.INFO', '/%00',
+                 '/api/v1/vm.devices/' + 'x' * 900, '/api/v1/vm.devices/%ff', '*', '/é'):
+        expect(f'GET {path[:60]}', vmm.call('GET', path), 400, 404)
+
+
+def framing(vmm):
+    """Requests that are not HTTP, or that contradict themselves: an error reply or a closed connection."""
+    ping = f'GET {V1}vmm.ping HTTP/1.1\r\nHost: x\r\n'.encode()
+    put = f'PUT {V1}vm.resize HTTP/1.1\r\nHost: x\r\n'.encode()
+    wrong = [b'\r\n\r\n\r\n', b'\0' * 100 + b'\r\n\r\n', b'GET\r\n\r\n', b'GET / HTTP/9.9\r\n\r\n',
+             b'\xff\xfe\xfd / HTTP/1.1\r\n\r\n', b'\x16\x03\x01\x02\x00\x01' * 20 + b'\r\n\r\n',
+             b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', b'GET / HTTP/1.1\n\n\n',
+             put + b'Content-Length: -1\r\n\r\n', put + b'Content-Length: 99999999999999999999\r\n\r\n',
+             put + b'Content-Length: 1x\r\n\r\n', put + b'Content-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef',
+             put + b'Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n',
+             put + b'Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n',
+             put + b'Transfer-Encoding: chunked\r\n\r\nzz\r\n',
+             ping + b'X' * 70000 + b': y\r\n\r\n', ping + b'X: ' + b'y' * 70000 + b'\r\n\r\n',
+             ping + b'X: y\r\n' * 20000 + b'\r\n', b'GET /' + b'x' * 70000 + b' HTTP/1.1\r\n\r\n',
+             b'G' * 70000, ping + b'No colon here\r\n\r\n', ping + b': empty\r\n\r\n']
+    for data in wrong:
+        with vmm.client() as c:
+            try:
+                c.send(data)
+                c.sock.shutdown(socket.SHUT_WR)
+                while True:
+                    expect(f'{data[:50]!r}', c.reply(), 200, 204, 400, 404, 405, 408, 409, 413, 414, 431, 501, 505)
+            except (Closed, BrokenPipeError, ConnectionResetError):
+                pass
+    # Several requests in one send are answered in their order; one in a thousand pieces is answered.
+    with vmm.client() as c:
+        c.send((ping + b'\r\n') * 50)
+        for _ in range(50):
+            expect('pipelined', c.reply(), 200)
+    with vmm.client() as c:
+        for byte in ping + b'\r\n':
+            c.send(bytes([byte]))
+        expect('byte by byte', c.reply(), 200)
+    with vmm.client() as c:
+        expect('keep-alive, HEAD', c.call('GET', V1 + 'vmm.ping', extra='X: 1\r\n'), 200)
+        expect('with a query', c.call('GET', V1 + 'vmm.ping?x=1'), 200)
+
+
+def bodies(vmm):
+    """Bodies that are no JSON, or not an object, to every endpoint that takes one."""
+    deep = 200000
+    wrong = [b'', b'{', b'}', b'[]', b'null', b'1', b'"x"', b'true', b'{}x', b'{"a":}', b"{'a':1}", b'nul',
+             b'{"a":NaN}', b'{"a":1e999}', b'{"a":01}', b'\xff\xfe{}', b'{"kernel":"\xc3\x28"}', b'\0', b'{}\0',
+             b'{"path":"\xed\xa0\x80"}', b'{"path":"a\\u0000b"}', b'{"path":"\\ud800"}', b'[' * deep, b'{"a":' * deep,
+             b'[' * deep + b']' * deep, b'{"a":' * deep + b'1' + b'}' * deep, b' ' * 100000,
+             b'{"x":"' + b'y' * (5 << 20) + b'"}', b'{"' + b'k' * 100000 + b'":1}']
+    for path, schema in rest_schema.with_body(OPENAPI):
+        if 'vm.add-' in path or 'vm.create' in path or schema.get('required'):
+            for data in wrong:
+                expect(f'{path} {data[:20]!r}… of {len(data)}', vmm.call('PUT', path, data),
+                       400, 404, 409, 413, 501)
+
+
+def descriptors(vmm):
+    """Descriptors that nobody asked for, with whole and half requests."""
+    with open('/dev/null', 'rb') as null:
+        for n in (1, 4, 16, 17, 64, 253):
+            with vmm.client() as c:
+                try:
+                    expect(f'{n} descriptors', c.call('GET', V1 + 'vmm.ping', fds=[null.fileno()] * n), 200, 400)
+                except Closed:
+                    if n <= 16:
+                        raise
+            with vmm.client() as c:
+                c.send(b'GET ', fds=[null.fileno()] * n)
+            with vmm.client() as c:
+                try:
+                    for byte in b'GET /api/v1/vmm.ping HTTP/1.1\r\n\r\n':
+                        c.send(bytes([byte]), fds=[null.fileno()] * n)
+                    expect('with each byte', c.reply(), 200, 400)
+                except (Closed, OSError):
+                    pass
+        with vmm.client() as c:
+            for _ in range(30):
+                expect('kept alive', c.call('GET', V1 + 'vmm.ping', fds=[null.fileno()]), 200, 400)
+
+
+def slow(vmm):
+    """Half requests: from one that stays, from one that leaves, and from many; others are answered at once."""
+    half = f'PUT {V1}vm.create HTTP/1.1\r\nContent-Length: 100\r\n\r\n{{"a"'.encode()
+    clients = [vmm.client(30) for _ in range(200)]
+    for i, c in enumerate(clients):
+        c.send(half[:1 + i % len(half)])
+    start = time.time()
+    for _ in range(20):
+        expect('ping beside', vmm.call('GET', 'vmm.ping'), 200)
+    if time.time() - start > 5:
+        raise Wrong('others wait for a slow client')
+    for c in clients[1:100]:
+        c.close()
+    try:
+        expect('half a request', clients[150].reply(), 408)
+    except Closed:
+        pass
+    for c in clients:
+        c.close()
+    # Asks for much, reads nothing.
+    c = vmm.client()
+    c.sock.setblocking(False)
+    try:
+        for _ in range(5000):
+            c.sock.send(b'GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n' * 10)
+    except BlockingIOError:
+        pass
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+    expect('ping beside one that does not read', vmm.call('GET', 'vmm.ping'), 200)
+    c.close()
+
+
+def crowd(vmm):
+    """A thousand clients that each get an answer, then more than are allowed."""
+    clients = [vmm.client() for _ in range(1000)]
+    for c in clients:
+        expect('one of a thousand', c.call('GET', V1 + 'vmm.ping'), 200)
+    for c in clients:
+        c.send(f'GET {V1}vm.info HTTP/1.1\r\nHost: x\r\n\r\n'.encode())
+    for c in clients:
+        expect('all at once', c.reply(), 200)
+    used = vmm.ticks()
+    guest = vmm.ticks('vcpu')
+    time.sleep(1)
+    idle = (vmm.ticks() - used) - (vmm.ticks('vcpu') - guest)
+    if idle > os.sysconf('SC_CLK_TCK') / 10:
+        raise Wrong(f'a thousand idle clients cost {idle} ticks a second')
+    refused = 0
+    try:
+        while len(clients) < 2200:
+            c = vmm.client()
+            clients.append(c)
+            try:
+                refused += c.call('GET', V1 + 'vmm.ping')[0] == 503
+            except Closed:
+                refused += 1
+    finally:
+        for c in clients:
+            c.close()
+    if not refused:
+        raise Wrong('2200 clients and none refused')
+
+
+def few_descriptors():
+    """A process that runs out of descriptors goes on without burning CPU time, and recovers."""
+    limit = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (48, 48))
+    vmm = rest.Vmm(BINARY, DIR, 'few', preexec_fn=limit)
+    try:
+        with Unharmed(vmm, runs=False):
+            clients = []
+            for _ in range(100):
+                try:
+                    clients.append(vmm.client(1))
+                except (BlockingIOError, ConnectionRefusedError, socket.timeout):
+                    break
+            before = vmm.ticks()
+            time.sleep(2)
+            burnt = vmm.ticks() - before
+            for c in clients:
+                c.close()
+            if burnt > os.sysconf('SC_CLK_TCK') / 2:
+                raise Wrong(f'burns CPU time: {burnt} ticks in two seconds')
+            until(lambda: vmm.call('GET', 'vmm.ping')[0] == 200, 'answers again')
+    finally:
+        vmm.end()
+
+
+def until(condition, what, seconds=10):
+    end = time.time() + seconds
+    while True:
+        try:
+            if condition():
+                return
+        except (OSError, Closed, Hung):
+            pass
+        if time.time() > end:
+            raise Wrong(f'not within {seconds} s: {what}')
+        time.sleep(0.05)
+
+
+# ---- the state table ----
+
+# What each state answers to each call: + it happens, or the status of its refusal (0 = 404, 9 = 409, 5 = 501).
+STATES = ('none', 'created', 'running', 'paused')
+TABLE = {
+    'vm.create': '+999', 'vm.boot': '0+99', 'vm.pause': '09+9', 'vm.resume': '099+', 'vm.reboot': '09++',
+    'vm.shutdown': '09++', 'vm.delete': '0+++', 'vm.power-button': '09+9', 'vm.nmi': '09+9', 'vm.info': '0+++',
+    'vm.counters': '09++', 'vm.add-disk': '0+55', 'vm.add-net': '0+55', 'vm.add-vsock': '0+55',
+    'vm.coredump': '09++',
+}
+REFUSALS = {'0': 404, '9': 409, '5': 501}
+
+
+def put_into(state):
+    vmm = rest.Vmm(BINARY, DIR, 'state', wrap=OWN_NET)
+    for what in {'none': (), 'created': ('vm.create',), 'running': ('vm.create', 'vm.boot'),
+                 'paused': ('vm.create', 'vm.boot', 'vm.pause')}[state]:
+        vmm.do(what, config(rest.guest(CHIP, 'spin')) if what == 'vm.create' else None)
+    return vmm
+
+
+def good_body(what):
+    disk, core = os.path.join(DIR, 'disk.raw'), os.path.join(DIR, 'core')
+    with open(disk, 'wb') as f:
+        f.truncate(1 << 20)
+    if os.path.exists(core):
+        os.unlink(core)
+    return {'vm.create': config(rest.guest(CHIP, 'spin')), 'vm.add-disk': {'path': disk, 'readonly': True},
+            'vm.add-net': {'tap': 'pv-rest0'}, 'vm.add-vsock': {'cid': 77, 'socket': os.path.join(DIR, 'vsock')},
+            'vm.coredump': {'destination_url': f'file://{core}'}}.get(what)
+
+
+def ask(vmm, what):
+    return vmm.call('GET' if what in ('vm.info', 'vm.counters') else 'PUT', what, good_body(what))
+
+
+def states():
+    """Every cell of the state table over HTTP, each illegal call twice: nothing changes."""
+    names = {'none': None, 'created': 'Created', 'running': 'Running', 'paused': 'Paused'}
+    for column, state in enumerate(STATES):
+        vmm = put_into(state)
+        try:
+            for what, row in TABLE.items():
+                for _ in range(2 if row[column] != '+' else 0):
+                    expect(f'{what} when {state}', ask(vmm, what), REFUSALS[row[column]])
+            if names[state] and vmm.info()['state'] != names[state]:
+                raise Wrong(f'{state} became {vmm.info()["state"]}')
+        finally:
+            vmm.end()
+        for what, row in TABLE.items():
+            if row[column] != '+' or (what == 'vm.add-net' and not OWN_NET):
+                continue
+            vmm = put_into(state)
+            try:
+                allowed = (200, 204, 501) if what == 'vm.nmi' else (200, 204)
+                expect(f'{what} when {state}', ask(vmm, what), *allowed)
+            finally:
+                vmm.end()
+
+
+def not_offered(vmm):
+    """What comes with later issues says so, whatever the body."""
+    for what in ('vm.snapshot', 'vm.restore', 'vm.resize', 'vm.resize-disk', 'vm.resize-zone', 'vm.add-device',
+                 'vm.remove-device', 'vm.add-fs', 'vm.add-pmem', 'vm.add-vdpa', 'vm.add-user-device',
+                 'vm.send-migration', 'vm.receive-migration'):
+        for body in (None, {}, {'id': 'x'}):
+            expect(what, vmm.call('PUT', what, body), 501, word=what)
+
+
+# ---- bodies from the OpenAPI document ----
+
+def fields(vmm):
+    """Each field of vm.create once of a wrong type, out of range, not in the list, or missing."""
+    base = config(rest.guest(CHIP, 'spin'))
+    schema = rest_schema.body(OPENAPI, V1 + 'vm.create')
+    count = 0
+    for where, body in rest_schema.wrong_ones(OPENAPI, schema, base):
+        reply = vmm.call('PUT', 'vm.create', body)
+        if reply[0] in (200, 204):
+            raise Wrong(f'{where} was taken: {json.dumps(body)[:300]}')
+        expect(f'{where}: {json.dumps(body)[:200]}', reply, 400, 501, word=where.split('.')[-1])
+        count += 1
+    if count < 50:
+        raise Wrong(f'the document has only {count} fields to get wrong')
+
+
+def random_bodies(vmm, seconds=6):
+    """Random bodies in and out of the schemas: an answer each time, its errors one line each."""
+    make = rest_schema.Maker(OPENAPI, SEED, DIR)
+    paths = list(rest_schema.with_body(OPENAPI))
+    end, count = time.time() + seconds, 0
+    while time.time() < end:
+        path, schema = paths[count % len(paths)] if count % 2 else (V1 + 'vm.create',
+                                                                    rest_schema.body(OPENAPI, V1 + 'vm.create'))
+        body = make.value(schema)
+        if count % 3 == 0:
+            body = make.spoil(body)
+        count += 1
+        what = f'seed {SEED} #{count} {path} {json.dumps(body)[:400]}'
+        reply = vmm.call('PUT', path, json.dumps(body).encode('utf-8', 'surrogatepass'))
+        expect(what, reply, 200, 204, 400, 404, 409, 500, 501)
+        if reply[0] in (200, 204):
+            expect(what + ' then vm.delete', vmm.call('PUT', 'vm.delete'), 200, 204, 404, 409)
+    if count < 100:
+        raise Wrong(f'only {count} bodies in {seconds} s')
+
+
+# ---- events, dumps, the monitor ----
+
+def pause_and_resume(vmm, times):
+    for _ in range(times):
+        vmm.do('vm.pause')
+        vmm.do('vm.resume')
+
+
+def deaf_listeners(vmm):
+    """Listeners that never read, or leave, while events come."""
+    clients = [vmm.client() for _ in range(20)]
+    for c in clients:
+        c.send(b'GET /api/v1/events HTTP/1.1\r\nHost: x\r\n\r\n')
+    for c in clients[:10]:
+        c.reply()
+    for c in clients[10:15]:
+        c.close()
+    pause_and_resume(vmm, 150)
+    with vmm.client() as c:
+        status, headers, _ = c.call('GET', '/api/v1/events')
+        if status != 200 or 'text/event-stream' not in headers.get('content-type', ''):
+            raise Wrong(f'/api/v1/events answers {status} {headers}')
+        vmm.do('vm.pause')
+        vmm.do('vm.resume')
+        while b'resumed' not in c.left:
+            c.more()
+    for c in clients:
+        c.close()
+
+
+def left_while_waiting(vmm):
+    """Clients that ask and leave before the answer."""
+    for i in range(200):
+        with vmm.client() as c:
+            what = ('vm.info', 'vm.counters', 'vmm.ping')[i % 3]
+            c.send(f'GET {V1}{what} HTTP/1.1\r\nHost: x\r\n\r\n'.encode())
+    for _ in range(20):
+        with vmm.client() as c:
+            c.send(f'PUT {V1}vm.pause HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n'.encode())
+        until(lambda: vmm.info()['state'] == 'Paused', 'paused, though nobody waits for the answer')
+        vmm.do('vm.resume')
+
+
+def all_at_once(vmm):
+    """Calls of all kinds from many threads: each gets an answer that its state allows."""
+    wrong = []
+
+    def one(n):
+        calls = [('PUT', 'vm.pause'), ('PUT', 'vm.resume'), ('GET', 'vm.info'), ('GET', 'vm.counters'),
+                 ('GET', 'vmm.ping'), ('PUT', 'vm.boot'), ('PUT', 'vm.create'), ('GET', '/metrics')]
+        try:
+            with vmm.client() as c:
+                for i in range(60):
+                    method, what = calls[(i * 5 + n) % len(calls)]
+                    expect(what, c.call(method, what if what[0] == '/' else V1 + what,
+                                        {} if what == 'vm.create' else None), 200, 204, 400, 404, 409)
+        except (Wrong, Hung, Closed, OSError) as e:
+            wrong.append(str(e))
+
+    threads = [threading.Thread(target=one, args=(n,)) for n in range(16)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    if wrong:
+        raise Wrong(wrong[0])
+    if vmm.info()['state'] == 'Paused':
+        vmm.do('vm.resume')
+
+
+def bad_dumps(vmm):
+    """Core dumps to where none can be written; the guest runs on."""
+    taken = os.path.join(DIR, 'taken')
+    with open(taken, 'w', encoding='utf-8') as f:
+        f.write('mine')
+    for url in (f'file://{taken}', f'file://{DIR}', 'file:///nowhere/core', 'http://x/core', 'file://', '', taken,
+                'file:///dev/full', 'file:///dev/null', 'file:///' + 'x' * 5000):
+        expect(f'core to {url[:40]!r}', vmm.call('PUT', 'vm.coredump', {'destination_url': url}),
+               400, 404, 409, 500, 501)
+    with open(taken, encoding='utf-8') as f:
+        if f.read() != 'mine':
+            raise Wrong('a file that was there has been written')
+    if vmm.info()['state'] != 'Running':
+        raise Wrong(f'the machine is {vmm.info()["state"]} afterwards')
+
+
+def monitor_stuck():
+    """An event monitor that nobody reads, whose pipe is full, whose reader leaves: the guest runs on."""
+    fifo = os.path.join(DIR, 'fifo')
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    vmm = spinning('monitor', args=['--event-monitor', f'path={fifo}'])
+    try:
+        with Unharmed(vmm):
+            pause_and_resume(vmm, 250)  # fills the pipe
+        if b'"booted"' not in os.read(reader, 65536):
+            raise Wrong('the monitor has not seen the boot')
+        with Unharmed(vmm):
+            pause_and_resume(vmm, 20)
+            os.close(reader)
+            pause_and_resume(vmm, 20)
+        if vmm.end() not in (0, -signal.SIGTERM):
+            raise Wrong(f'ended with {vmm.process.returncode}: {vmm.said()}')
+    finally:
+        vmm.end()
+
+
+# ---- the socket ----
+
+def sockets():
+    """What --api-socket cannot use is refused in one line; a live socket is not taken over; a stale
+    one is; none is left behind."""
+    def refused(value, *words):
+        p = subprocess.run([BINARY, '--api-socket', value], capture_output=True, text=True, timeout=20,
+                           stdin=subprocess.DEVNULL)
+        lines = p.stderr.strip().splitlines()
+        if p.returncode not in (1, 2) or len(lines) != 1 or any(w not in lines[0] for w in words):
+            raise Wrong(f'--api-socket {value[:40]}: status {p.returncode}, said {p.stderr[-300:]!r}')
+
+    refused('path=/nowhere/sock', '--api-socket')
+    refused('path=' + '/tmp/' + 'x' * 200, '--api-socket')
+    refused('fd=77', '--api-socket', '77')
+    refused('fd=0', '--api-socket')
+    refused('fd=x', '--api-socket', 'fd')
+    refused('path=', '--api-socket')
+    refused('port=80', '--api-socket', 'port')
+    file = os.path.join(DIR, 'a-file')
+    with open(file, 'w', encoding='utf-8') as f:
+        f.write('mine')
+    refused(f'path={file}', '--api-socket')
+    if not os.path.isfile(file):
+        raise Wrong('a file was taken for a stale socket')
+    vmm = rest.Vmm(BINARY, DIR, 'live')
+    try:
+        refused(f'path={vmm.path}', '--api-socket')
+        expect('the live one', vmm.call('GET', 'vmm.ping'), 200)
+        vmm.process.kill()
+        vmm.process.wait()
+        if not os.path.exists(vmm.path):
+            raise Wrong('no stale socket to try')
+        vmm = rest.Vmm(BINARY, DIR, 'live')
+        expect('vmm.shutdown', vmm.call('PUT', 'vmm.shutdown'), 200, 204)
+        if vmm.process.wait(15) != 0 or os.path.exists(vmm.path):
+            raise Wrong(f'after vmm.shutdown: status {vmm.process.returncode}, socket there: '
+                        f'{os.path.exists(vmm.path)}')
+    finally:
+        vmm.end()
+
+
+def no_resources_left():
+    """A thousand times create and delete: as many descriptors and as much memory as before."""
+    vmm = rest.Vmm(BINARY, DIR, 'again')
+    body = config(rest.guest(CHIP, 'spin'))
+    body['disks'] = [good_body('vm.add-disk')]
+    try:
+        for _ in range(20):
+            vmm.do('vm.create', body)
+            vmm.do('vm.delete')
+        with Unharmed(vmm, runs=False):
+            for _ in range(1000):
+                vmm.do('vm.create', body)
+                vmm.do('vm.delete')
+    finally:
+        vmm.end()
+
+
+# ---- running it ----
+
+def group(name, check, vmm=None, runs=True):
+    try:
+        if vmm:
+            with Unharmed(vmm, runs):
+                check(vmm)
+        else:
+            check()
+        say('ok', name)
+    except (Wrong, Hung, Closed, OSError, subprocess.SubprocessError) as e:
+        said = f'; the VMM says {vmm.said()!r}, status {vmm.process.poll()}' if vmm else ''
+        say('not ok', name, f'{type(e).__name__}: {e}{said}'.replace('\n', ' '))
+
+
+def idle_groups():
+    """Against a process without a machine."""
+    vmm = rest.Vmm(BINARY, DIR, 'idle', wrap=OWN_NET, cwd=DIR)
+    try:
+        group('fields of vm.create that are wrong', fields, vmm, False)
+        group('random bodies', random_bodies, vmm, False)
+        group('bodies that are no JSON, no machine', bodies, vmm, False)
+        group('what is not offered', not_offered, vmm, False)
+    finally:
+        vmm.end()
+    for check in (sockets, few_descriptors, no_resources_left):
+        group(check.__doc__.partition(':')[0].partition(';')[0].partition('.')[0], check)
+
+
+RUNNING = [('methods and paths', methods), ('requests that are no HTTP', framing), ('bodies that are no JSON', bodies),
+           ('descriptors that were not asked for', descriptors), ('slow clients', slow),
+           ('a thousand clients, then too many', crowd), ('what is not offered, running', not_offered),
+           ('listeners that do not listen', deaf_listeners), ('clients that leave', left_while_waiting),
+           ('calls all at once', all_at_once), ('core dumps that cannot be', bad_dumps)]
+
+
+def main():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 8192)), hard))
+    idle_groups()
+    if not HAVE_KVM:
+        for name, _ in RUNNING:
+            say('skip', name, '/dev/kvm runs no guest here')
+    else:
+        vmm = spinning('running')
+        try:
+            for _ in range(50):  # warm: what is kept once made
+                vmm.call('GET', 'vm.info')
+            for name, check in RUNNING:
+                if vmm.process.poll() is not None:
+                    vmm = spinning('running')
+                group(name, check, vmm)
+        finally:
+            vmm.end()
+        group('calls illegal in the state', states)
+        group('an event monitor that nobody reads', monitor_stuck)
+    return 1 if FAILED else 0
+
+
+try:
+    with_doc = rest.Vmm(BINARY, DIR, 'document')
+    try:
+        OPENAPI = json.loads(with_doc.call('GET', '/openapi.json')[2])
+    finally:
+        with_doc.end()
+    code = main()
+finally:
+    shutil.rmtree(DIR, ignore_errors=True)
+sys.exit(code)
