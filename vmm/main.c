@@ -8,43 +8,32 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "arch/arch.h"
+#include "vmm/api/api.h"
+#include "vmm/args.h"
+#include "vmm/base/cleanup.h"
 #include "vmm/base/json_out.h"
 #include "vmm/control.h"
 #include "vmm/probe.h"
 #include "vmm/vcpu.h"
 #include "vmm/version.h"
 
-struct args {
-	struct vm_config *config;
-	struct control_opts control;
-	char crash_path[PATH_MAX];
-	struct log log;
-	bool probe;
-};
-
-static int version(void)
+/* libvirt asks a program of this name which cloud-hypervisor's API it has. */
+static int version(const char *self)
 {
-	printf("polyvisor %s (%s, %s)\n", POLYVISOR_VERSION, arch_name(), POLYVISOR_COMMIT);
+	if (!strcmp(basename((char *)self), "cloud-hypervisor"))
+		printf("cloud-hypervisor v53.0.0\n");
+	else
+		printf("polyvisor %s (%s, %s)\n", POLYVISOR_VERSION, arch_name(), POLYVISOR_COMMIT);
 	return 0;
 }
 
 static int help(void)
 {
-	printf("Usage: polyvisor --kernel FILE [OPTION…]\n"
-	       "Boots one virtual machine on this host's chip (%s). Exit status: 0 the guest powered\n"
-	       "off, 1 our error, 2 usage, 3 the guest crashed. On a terminal, Ctrl-A x leaves.\n\n",
-		arch_name());
-	vm_config_help(stdout);
-	printf("  --on-reboot restart|exit\n      what a guest's reboot does, restart by default\n"
-	       "  --crash-report FILE|off\n      where a crash report goes, "
-	       "/tmp/polyvisor-crash-PID.json by default\n"
-	       "  --log-file FILE\n      log lines go there instead of stderr\n"
-	       "  -v, --verbose\n      more log; twice for debugging\n"
-	       "  --probe-kvm\n      say whether /dev/kvm can run guests, by running instructions\n"
-	       "  --version, --help\n");
+	args_help();
 	return 0;
 }
 
@@ -52,91 +41,6 @@ static int usage(const struct err *e)
 {
 	fprintf(stderr, "polyvisor: %s\n", e->text[0] ? e->text : "out of memory");
 	return err_exit_status(e);
-}
-
-static int on_reboot(struct args *a, const char *text, struct err *e)
-{
-	if (strcmp(text, "restart") && strcmp(text, "exit"))
-		return err_set(e, ERR_USAGE, -EINVAL,
-			"--on-reboot: \"%s\" is not allowed; allowed: restart, exit", text);
-	a->control.exit_on_reboot = !strcmp(text, "exit");
-	return 0;
-}
-
-static int crash_report(struct args *a, const char *text, struct err *e)
-{
-	if (strlen(text) >= sizeof(a->crash_path) || !*text)
-		return err_set(e, ERR_USAGE, -EINVAL, "--crash-report: give a file, or off");
-	strcpy(a->crash_path, text);
-	a->control.crash_path = strcmp(text, "off") ? a->crash_path : NULL;
-	return 0;
-}
-
-static int log_file(struct args *a, const char *text, struct err *e)
-{
-	FILE *f = fopen(text, "ae"); /* stays open for the process's life */
-
-	if (!f)
-		return err_set(
-			e, ERR_HOST, -errno, "--log-file %s: %s", text, strerrordesc_np(errno));
-	a->log.fd = fileno(f);
-	return 0;
-}
-
-/* One flag with its value. */
-static int flag(struct args *a, const char *name, const char *text, struct err *e)
-{
-	if (!strcmp(name, "--on-reboot"))
-		return on_reboot(a, text, e);
-	if (!strcmp(name, "--crash-report"))
-		return crash_report(a, text, e);
-	if (!strcmp(name, "--log-file"))
-		return log_file(a, text, e);
-	int r = vm_config_flag(a->config, name, text, e);
-	if (r == -ENOENT && e->kind == ERR_NONE)
-		return err_set(e, ERR_USAGE, -EINVAL,
-			"%s: no such flag; polyvisor --help lists them", name);
-	return r;
-}
-
-/* "--flag value" and "--flag=value"; a flag may be followed by several values, as in
- * cloud-hypervisor (--disk path=a path=b). */
-static int parse(struct args *a, int argc, char **argv, struct err *e)
-{
-	for (int i = 1; i < argc; i++) {
-		char *name = argv[i], *eq = strchr(name, '=');
-		int r = 0;
-
-		if (!strcmp(name, "-v") || !strcmp(name, "--verbose")) {
-			a->log.level = a->log.level == LOG_WARN ? LOG_INFO : LOG_DEBUG;
-			continue;
-		}
-		if (!strcmp(name, "--probe-kvm")) {
-			a->probe = true;
-			continue;
-		}
-		if (strncmp(name, "--", 2))
-			return err_set(e, ERR_USAGE, -EINVAL,
-				"%s: not a flag; polyvisor --help lists them", name);
-		if (eq) {
-			*eq = '\0';
-			r = flag(a, name, eq + 1, e);
-		} else if (i + 1 == argc || !strncmp(argv[i + 1], "--", 2)) {
-			/* Unknown flags are named as such, not as lacking a value. */
-			r = flag(a, name, "", e);
-			if (r == 0 || !strstr(e->text, "no such flag")) {
-				e->kind = ERR_NONE;
-				return err_set(e, ERR_USAGE, -EINVAL,
-					"%s: needs a value; polyvisor --help shows it", name);
-			}
-		}
-		while (!eq && r >= 0 && i + 1 < argc && strncmp(argv[i + 1], "--", 2) &&
-			strcmp(argv[i + 1], "-v"))
-			r = flag(a, name, argv[++i], e);
-		if (r < 0)
-			return r;
-	}
-	return 0;
 }
 
 static int probe(void)
@@ -218,25 +122,83 @@ static void die_of(int sig)
 	raise(sig);
 }
 
-static int run(struct args *a)
+/* A client is a descriptor. */
+static void raise_nofile(void)
 {
-	struct start s = {.cmd = {.op = VM_CREATE, .config = a->config, .done = on_done}};
-	struct control_end end = {0};
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_NOFILE, &l) == 0) {
+		l.rlim_cur = l.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &l);
+	}
+}
+
+/* The API before control, which gets its events; NULL when none was asked for. */
+static int make_api(struct args *a, struct api **ret_api, struct err *e)
+{
+	const struct api_opts o = {
+		.socket = *a->api_socket ? a->api_socket : NULL,
+		.monitor = *a->event_monitor ? a->event_monitor : NULL,
+		.log = &a->log,
+	};
+
+	if (!o.socket && !o.monitor)
+		return 0;
+	raise_nofile();
+	int r = api_new(&o, ret_api, e);
+	if (!r)
+		a->control.events = api_events(*ret_api);
+	return r;
+}
+
+/* Control exists; a machine is made when the command line describes one, or there is nobody else
+ * who could. */
+static int control_main(struct args *a, struct start *s, struct api *api, struct control_end *end)
+{
+	int r = api ? api_start(api, s->control) : 0;
+
+	if (r < 0)
+		return r;
+	if (a->machine || !*a->api_socket) {
+		s->cmd.config = steal_ptr(&a->config);
+		control_submit(s->control, &s->cmd);
+	}
+	control_run(s->control, end);
+	return 0;
+}
+
+static int start(struct args *a, struct start *s, struct api **api, struct control_end *end)
+{
 	int r = control_signals_block();
 
-	a->config = NULL;
 	if (!r)
 		r = vcpu_signals_init();
 	if (!r)
-		r = control_new(&a->control, &s.control);
-	if (r < 0) {
+		r = make_api(a, api, &s->err);
+	if (!r)
+		r = control_new(&a->control, &s->control);
+	if (!r)
+		r = control_main(a, s, *api, end);
+	return r;
+}
+
+static int run(struct args *a)
+{
+	struct start s = {.cmd = {.op = VM_CREATE, .done = on_done}};
+	struct control_end end = {0};
+	struct api *api = NULL;
+
+	if (a->seccomp)
+		log_line(&a->log, LOG_INFO, "vmm", "--seccomp: no filter is installed yet");
+	int r = start(a, &s, &api, &end);
+	api_free(api);
+	control_free(s.control);
+	if (s.err.kind == ERR_NONE && r < 0) {
 		fprintf(stderr, "polyvisor: cannot start: %s\n", strerrordesc_np(-r));
 		return 1;
 	}
-	control_submit(s.control, &s.cmd);
-	control_run(s.control, &end);
-	control_free(s.control);
-	if (s.failed && !end.signal) /* a signal refuses the commands it overtakes */
+	/* A signal refuses the commands that it overtakes. */
+	if (r < 0 || (s.failed && !end.signal))
 		return usage(&s.err);
 	if (end.err.kind != ERR_NONE)
 		return usage(&end.err);
@@ -249,27 +211,20 @@ static int run(struct args *a)
 
 int main(int argc, char **argv)
 {
-	struct args a = {.log = {.fd = STDERR_FILENO, .level = LOG_WARN}};
+	struct args a;
 	struct err e = {0};
+	int status, r = args_init(&a);
 
-	for (int i = 1; i < argc; i++) {
-		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h"))
-			return help();
-		if (!strcmp(argv[i], "--version") || !strcmp(argv[i], "-V"))
-			return version();
-	}
-	a.config = malloc(sizeof(*a.config));
-	if (!a.config)
-		return usage(&e);
-	vm_config_init(a.config);
-	a.control.log = &a.log;
-	a.control.crash_path = a.crash_path;
-	snprintf(a.crash_path, sizeof(a.crash_path), "/tmp/polyvisor-crash-%d.json", (int)getpid());
-
-	int r = parse(&a, argc, argv, &e);
-	int status = r < 0 ? usage(&e) : a.probe ? probe() : run(&a);
-	if (a.config)
-		vm_config_fini(a.config);
-	free(a.config);
+	if (!r)
+		r = args_parse(&a, argc, argv, &e);
+	if (r < 0)
+		status = usage(&e);
+	else if (a.help)
+		status = help();
+	else if (a.version)
+		status = version(argv[0]);
+	else
+		status = a.probe ? probe() : run(&a);
+	args_fini(&a);
 	return status;
 }

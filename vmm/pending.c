@@ -10,10 +10,3 @@ WEAK int arch_vcpu_nmi(struct arch_vcpu *c)
 {
 	return 0;
 }
-WEAK void virtio_input_power_key(struct virtio_dev *d)
-{
-}
-WEAK int virtio_input_new(struct dev_host *h, const char *id, struct virtio_dev **ret_dev)
-{
-	return -EOPNOTSUPP;
-}
