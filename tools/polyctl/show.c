@@ -125,21 +125,30 @@ static int show_state(struct call *c, const json_t *info)
 	return finish(&t, c->out);
 }
 
-/* What a device stands on, from the list of the configuration that has its id. */
+/* What one of the configuration's devices stands on, if it is the one with this id. */
+static const char *backing_of(const json_t *device, const char *id)
+{
+	static const char *const keys[] = {"path", "tap", "socket", "backend"};
+	const char *own = text_of(device, "id");
+
+	for (unsigned i = 0; own && !strcmp(own, id) && i < ARRAY_SIZE(keys); i++)
+		if (text_of(device, keys[i]))
+			return text_of(device, keys[i]);
+	return NULL;
+}
+
 static const char *device_backing(const json_t *config, const char *id)
 {
 	static const char *const lists[] = {"disks", "net"};
-	static const char *const keys[] = {"path", "tap", "backend"};
+	const char *backing = backing_of(json_object_get(config, "vsock"), id);
 	size_t k;
 	json_t *d;
 
-	for (unsigned i = 0; i < ARRAY_SIZE(lists); i++)
+	for (unsigned i = 0; i < ARRAY_SIZE(lists) && !backing; i++)
 		json_array_foreach (json_object_get(config, lists[i]), k, d)
-			for (unsigned n = 0; n < ARRAY_SIZE(keys); n++)
-				if (text_of(d, "id") && !strcmp(text_of(d, "id"), id) &&
-					text_of(d, keys[n]))
-					return text_of(d, keys[n]);
-	return NULL;
+			if (!backing)
+				backing = backing_of(d, id);
+	return backing;
 }
 
 /* The list of vm.devices, and what each stands on when the configuration is at hand. */
@@ -195,7 +204,7 @@ static int show_asked(struct call *c, const json_t *asked)
 	json_t *line;
 	size_t i;
 
-	table_row(&t, "", "ASKED FOR", "", "ACHIEVED");
+	table_row(&t, "", "OPTION", "ASKED FOR", "ACHIEVED");
 	json_array_foreach (asked, i, line) {
 		const char *want = text_of(line, "asked"), *got = text_of(line, "achieved");
 		char what[80];
@@ -247,19 +256,37 @@ int show_counters(struct call *c, const json_t *answer)
 	return finish(&t, c->out);
 }
 
-/* "queue[0].avail  17": every value of a device's state by its path. */
+#define LONG_VALUE 64
+
+static void value_row(struct table *t, const char *path, const json_t *v)
+{
+	char buf[512], cut[LONG_VALUE + 32];
+
+	plain(v, buf, sizeof(buf));
+	if (strlen(buf) > LONG_VALUE) {
+		snprintf(cut, sizeof(cut), "%.*s... (--json has all)", LONG_VALUE, buf);
+		table_row(t, path, cut);
+	} else {
+		table_row(t, path, buf);
+	}
+}
+
+/* "queue[0].avail  17": every value of a device's state by its path. Keys that begin with '@' are
+ * about the format. */
 static void flatten(struct table *t, const char *path, const json_t *v)
 {
-	char sub[512], buf[512];
+	char sub[512];
 	const char *key;
 	json_t *m;
 	size_t i;
 
 	if (!json_is_object(v) && !json_is_array(v)) {
-		table_row(t, path, plain(v, buf, sizeof(buf)));
+		value_row(t, path, v);
 		return;
 	}
 	json_object_foreach ((json_t *)v, key, m) {
+		if (*key == '@')
+			continue;
 		snprintf(sub, sizeof(sub), "%s%s%s", path, *path ? "." : "", key);
 		flatten(t, sub, m);
 	}
@@ -269,11 +296,18 @@ static void flatten(struct table *t, const char *path, const json_t *v)
 	}
 }
 
+/* {"id": "_disk0", "pause_us": 12, "state": {"_disk0": {…}}}, and the rest as it comes. */
 int show_device(struct call *c, const json_t *answer)
 {
+	json_t *state = json_object_get(answer, "state");
+	const char *id = text_of(answer, "id"), *key;
+	json_t *own = id ? json_object_get(state, id) : NULL, *v;
 	struct table t = TABLE_INIT(2);
 
-	flatten(&t, "", answer);
+	json_object_foreach ((json_t *)answer, key, v)
+		if (v != state)
+			flatten(&t, key, v);
+	flatten(&t, "", own ? own : state);
 	return finish(&t, c->out);
 }
 

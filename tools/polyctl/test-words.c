@@ -139,9 +139,9 @@ Test(show, info)
 		"kernel  /k\n"
 		"serial  Pty /dev/pts/3\n"
 		"\n"
-		"   ASKED FOR             ACHIEVED\n"
-		"!  memory hugepages  on  off: the pool is empty\n"
-		"   _disk0 direct     on  on\n");
+		"   OPTION            ASKED FOR  ACHIEVED\n"
+		"!  memory hugepages  on         off: the pool is empty\n"
+		"   _disk0 direct     on         on\n");
 	static const struct {
 		const char *asked, *achieved;
 		bool marked;
@@ -201,9 +201,13 @@ Test(show, counters_and_a_device)
 		"DEVICE  COUNTER     VALUE\n"
 		"_disk0  reads           7\n"
 		"_disk0  read_bytes   4096\n");
-	expect_shown(show_device, "{\"a\":{\"b\":[1,{\"c\":\"x\"}]},\"d\":true}",
+	expect_shown(show_device,
+		"{\"id\":\"x\",\"pause_us\":7,\"state\":{\"x\":{\"@version\":1,\"a\":{\"b\":[1,{"
+		"\"c\":\"y\"}]},\"d\":true}}}",
+		"id        x\n"
+		"pause_us  7\n"
 		"a.b[0]    1\n"
-		"a.b[1].c  x\n"
+		"a.b[1].c  y\n"
 		"d         true\n");
 }
 
