@@ -190,11 +190,8 @@ static bool park(struct vcpu *v)
 static void *vcpu_thread(void *arg)
 {
 	struct vcpu *v = arg;
-	char name[16];
 	sigset_t set;
 
-	snprintf(name, sizeof(name), "vcpu%u", v->index);
-	pthread_setname_np(pthread_self(), name);
 	sigemptyset(&set);
 	sigaddset(&set, kick_signal());
 	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
@@ -252,6 +249,7 @@ void vcpu_fini(struct vcpu *v)
 int vcpu_start(struct vcpu *v, const cpu_set_t *cpus)
 {
 	pthread_attr_t attr;
+	char name[16];
 	int r = -pthread_attr_init(&attr);
 
 	if (r < 0)
@@ -262,6 +260,11 @@ int vcpu_start(struct vcpu *v, const cpu_set_t *cpus)
 		r = -pthread_create(&v->thread, &attr, vcpu_thread, v);
 	pthread_attr_destroy(&attr);
 	v->started = r == 0;
+	/* From here, and not by the thread itself: whoever was told that the machine is booted
+	 * looks for vCPUs by their names. */
+	snprintf(name, sizeof(name), "vcpu%u", v->index);
+	if (v->started)
+		pthread_setname_np(v->thread, name);
 	return r;
 }
 
