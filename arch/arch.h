@@ -105,7 +105,9 @@ enum exit_action arch_vcpu_exit(struct arch_vcpu *c, const char **ret_why);
 int arch_vcpu_get(struct arch_vcpu *c, struct arch_vcpu_state *ret);
 int arch_vcpu_set(struct arch_vcpu *c, const struct arch_vcpu_state *s);
 /* Injects a non-maskable interrupt, or what the chip has in its place. Parked vCPU. -EOPNOTSUPP:
- * this chip, or this KVM, has none. */
+ * this chip, or this KVM, has none.
+ * x86_64: an edge on LINT1; a vCPU whose local APIC has masked that pin ignores it. arm64: a
+ * virtual SError, at which Linux panics. riscv64: none. */
 int arch_vcpu_nmi(struct arch_vcpu *c);
 /* Guest-virtual to guest-physical with the vCPU's present tables; 0 or -EFAULT. For reports. */
 int arch_vcpu_translate(struct arch_vcpu *c, const struct guest_mem *m,

@@ -206,6 +206,24 @@ int arch_vcpu_set(struct arch_vcpu *c, const struct arch_vcpu_state *s)
 	return r;
 }
 
+/* KVM can raise a line or make a virtual SError pending, and Linux takes no line as an NMI unless
+ * it was started so. It leaves SErrors unmasked while interrupts are off, and one that nothing in
+ * the machine has caused makes it panic: what is asked of an NMI, and also the only thing it can
+ * do. A vCPU that is switched off would keep it until it is started. */
+int arch_vcpu_nmi(struct arch_vcpu *c)
+{
+	const struct kvm_vcpu_events ev = {.exception.serror_pending = 1};
+	struct kvm_mp_state mp = {0};
+	int r;
+
+	if (kvm_vm_cap(c->vm->vm, KVM_CAP_VCPU_EVENTS) <= 0)
+		return -EOPNOTSUPP;
+	r = kvm_vcpu_ioctl(c->vcpu, KVM_GET_MP_STATE, &mp);
+	if (r < 0 || mp.mp_state == KVM_MP_STATE_STOPPED)
+		return r;
+	return kvm_vcpu_ioctl(c->vcpu, KVM_SET_VCPU_EVENTS, &ev);
+}
+
 int arch_vcpu_translate(struct arch_vcpu *c, const struct guest_mem *m,
 	const struct arch_vcpu_state *s, uint64_t gva, uint64_t *ret_gpa)
 {

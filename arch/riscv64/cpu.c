@@ -184,6 +184,13 @@ int arch_vcpu_set(struct arch_vcpu *c, const struct arch_vcpu_state *s)
 	return r < 0 ? r : kvm_vcpu_ioctl(c->vcpu, KVM_SET_MP_STATE, &mp);
 }
 
+/* KVM gives guests no resumable NMIs (Smrnmi), and every interrupt it can raise is masked with the
+ * others. */
+int arch_vcpu_nmi(struct arch_vcpu *c)
+{
+	return -EOPNOTSUPP;
+}
+
 int arch_vcpu_translate(struct arch_vcpu *c, const struct guest_mem *m,
 	const struct arch_vcpu_state *s, uint64_t gva, uint64_t *ret_gpa)
 {

@@ -21,6 +21,10 @@
 #define MSR_MTRR_DEF	 0x2ff
 #define MTRR_ENABLE_WB	 ((1ull << 11) | 6)
 
+#define LAPIC_LVT1    0x360
+#define LVT_NMI	      0x400
+#define LVT_MODE_MASK 0x10700 /* masked, and the delivery mode */
+
 #define SEG_CODE 0xb /* execute, read, accessed */
 #define SEG_DATA 0x3
 #define SEG_TSS	 0xb /* busy */
@@ -186,4 +190,22 @@ int arch_probe_boot(struct arch_vcpu *c, uint64_t at, struct err *e)
 	const struct boot b = {.proto = BOOT_PVH, .entry = at};
 
 	return enter_at(c, &b, e);
+}
+
+/* The button is wired to LINT1 of every processor, as the MADT says; KVM_NMI knows no pin, so what
+ * the guest has made of its pin decides here (KVM's API documentation, KVM_NMI). Linux takes it on
+ * the boot processor. */
+int arch_vcpu_nmi(struct arch_vcpu *c)
+{
+	struct kvm_lapic_state lapic;
+	int r;
+
+	if (kvm_vm_cap(c->arch->vm, KVM_CAP_USER_NMI) <= 0)
+		return -EOPNOTSUPP;
+	r = kvm_vcpu_ioctl(c->vcpu, KVM_GET_LAPIC, &lapic);
+	if (r < 0)
+		return r;
+	if ((load_le(lapic.regs + LAPIC_LVT1, 4) & LVT_MODE_MASK) != LVT_NMI)
+		return 0;
+	return kvm_vcpu_ioctl(c->vcpu, KVM_NMI, NULL);
 }
