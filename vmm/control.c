@@ -54,12 +54,18 @@ static struct vm_cmd *head(struct control *c)
 	return list_empty(&c->queue) ? NULL : container_of(c->queue.next, struct vm_cmd, link);
 }
 
+/* Answers a command that cannot be: illegal now, or about a device that is not there. */
 static bool refused(struct control *c, struct vm_cmd *cmd)
 {
-	if (control_legal(cmd->op, c->state))
-		return false;
-	answer(c, cmd, control_refuse(cmd->op, c->state, &cmd->err));
-	return true;
+	int r = 0;
+
+	if (!control_legal(cmd->op, c->state))
+		r = control_refuse(cmd->op, c->state, &cmd->err);
+	else if (cmd->op == VM_DEVICE)
+		r = vm_device_check(c->vm, cmd->id, &cmd->err);
+	if (r < 0)
+		answer(c, cmd, r);
+	return r < 0;
 }
 
 /* The head of the queue waits for the world; questions behind it need not. */

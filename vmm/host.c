@@ -4,42 +4,17 @@
 #include "vmm/host.h"
 
 #include <fcntl.h>
-#include <limits.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include "vmm/base/cleanup.h"
+#include "vmm/base/fd_arg.h"
 #include "vmm/base/num.h"
-
-/* "fd=N" in place of a path: N was opened by whoever started us, or came with a request, and stays
- * theirs. Returns a descriptor of our own, -ENOENT when text is a path, or an error with e. */
-static int inherited(const char *flag, const char *text, int access, struct err *e)
-{
-	uint64_t n;
-
-	if (strncmp(text, "fd=", 3))
-		return -ENOENT;
-	if (num_parse(text + 3, &n) < 0 || n > INT_MAX)
-		return err_set(e, ERR_USAGE, -EINVAL, "%s %s: not a file descriptor; allowed: fd=N",
-			flag, text);
-	int flags = fcntl((int)n, F_GETFL);
-	if (flags < 0)
-		return err_set(e, ERR_HOST, -errno,
-			"%s %s: %s; allowed: a file descriptor that is open in this process", flag,
-			text, strerrordesc_np(errno));
-	if ((flags & O_ACCMODE) != access && (flags & O_ACCMODE) != O_RDWR)
-		return err_set(e, ERR_HOST, -EINVAL, "%s %s: not open for %s", flag, text,
-			access == O_RDONLY ? "reading" : "writing");
-	int fd = fcntl((int)n, F_DUPFD_CLOEXEC, 3);
-	return fd < 0 ? err_set(e, ERR_HOST, -errno, "%s %s: %s", flag, text,
-				strerrordesc_np(errno))
-		      : fd;
-}
 
 static int open_path(const char *flag, const char *path, int *ret_fd, struct err *e)
 {
-	int fd = inherited(flag, path, O_RDONLY, e);
+	int fd = fd_arg(flag, path, O_RDONLY, e);
 
 	if (fd == -ENOENT)
 		fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -93,24 +68,15 @@ static int read_baseline(const char *path, char **ret_text, struct err *e)
 	return 0;
 }
 
-/* fd, or -1; a duplicate in *ret_fd. */
-static int duplicate(const char *flag, const char *id, int fd, int *ret_fd, struct err *e)
+/* fd, or -1 for none. */
+static int own_fd(const char *flag, const char *id, int fd, struct err *e)
 {
-	if (fd < 0)
-		return 0;
-	int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	if (own < 0)
-		return err_set(e, ERR_HOST, -errno,
-			"%s %s: fd=%d: %s; allowed: a file descriptor that is open in this process",
-			flag, id, fd, strerrordesc_np(errno));
-	*ret_fd = own;
-	return 0;
+	return fd < 0 ? -1 : fd_duplicate(flag, id, fd, e);
 }
 
 static int open_disk(struct host_res *h, const struct disk_config *d, unsigned i, struct err *e)
 {
-	cleanup_fd int fd = -1;
-	int r = duplicate("--disk", d->id, d->fd, &fd, e);
+	cleanup_fd int fd = own_fd("--disk", d->id, d->fd, e);
 	struct block_opts o = {
 		.path = d->path,
 		.fd = fd,
@@ -120,8 +86,9 @@ static int open_disk(struct host_res *h, const struct disk_config *d, unsigned i
 		.id = d->id,
 	};
 
-	if (!r)
-		r = block_open(&o, &h->disk[i], e);
+	if (d->fd >= 0 && fd < 0)
+		return fd;
+	int r = block_open(&o, &h->disk[i], e);
 	if (!r)
 		steal_fd(&fd);
 	return r;
@@ -147,10 +114,10 @@ static int open_net(struct host_res *h, const struct net_config *n, unsigned i, 
 {
 	if (n->backend == NET_PASST)
 		return open_passt(h, n, i, e);
-	cleanup_fd int fd = -1;
-	int r = duplicate("--net", n->id, n->fd, &fd, e);
-	if (!r)
-		r = netdev_tap_open(n->tap, fd, "--net", n->id, &h->net[i], e);
+	cleanup_fd int fd = own_fd("--net", n->id, n->fd, e);
+	if (n->fd >= 0 && fd < 0)
+		return fd;
+	int r = netdev_tap_open(n->tap, fd, "--net", n->id, &h->net[i], e);
 	if (!r)
 		steal_fd(&fd);
 	return r;
@@ -158,11 +125,10 @@ static int open_net(struct host_res *h, const struct net_config *n, unsigned i, 
 
 static int open_vsock(struct host_res *h, const struct vsock_config *v, struct err *e)
 {
-	cleanup_fd int fd = -1;
-	int r = duplicate("--vsock", v->id, v->fd, &fd, e);
-
-	if (!r)
-		r = vsock_unix_open(v->socket, fd, "--vsock", v->id, &h->vsock, e);
+	cleanup_fd int fd = own_fd("--vsock", v->id, v->fd, e);
+	if (v->fd >= 0 && fd < 0)
+		return fd;
+	int r = vsock_unix_open(v->socket, fd, "--vsock", v->id, &h->vsock, e);
 	if (!r)
 		steal_fd(&fd);
 	return r;
@@ -179,9 +145,11 @@ static int open_rng(const struct rng_config *c, int *ret_fd, struct err *e)
 	/* getrandom() is what /dev/urandom gives, without a file (virtio_rng_new, fd -1). */
 	if (!strcmp(c->src, "off") || !strcmp(c->src, "/dev/urandom"))
 		return 0;
-	int fd = inherited("--rng src", c->src, O_RDONLY, e);
+	int fd = fd_arg("--rng src", c->src, O_RDONLY, e);
 	if (fd == -ENOENT)
 		fd = open(c->src, O_RDONLY | O_CLOEXEC);
+	else if (fd < 0)
+		return fd;
 	if (fd < 0)
 		return err_set(e, ERR_HOST, -errno,
 			"--rng src %s: %s; allowed: a readable file, or off", c->src,

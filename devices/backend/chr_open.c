@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include "devices/backend/chr_priv.h"
 #include "vmm/base/cleanup.h"
+#include "vmm/base/fd_arg.h"
 
 /* A second description of a terminal or pipe, non-blocking, so that the one shared with the shell
  * stays as it is. -1 for what cannot be opened again: then poll guards each write. */
@@ -94,7 +95,14 @@ static int open_pty(struct chr *c, const char *flag, struct err *e)
 
 static int open_file(struct chr *c, const char *path, const char *flag, struct err *e)
 {
-	c->out = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOCTTY | O_NONBLOCK | O_CLOEXEC, 0644);
+	c->out = fd_arg(flag, path, O_WRONLY, e);
+	if (c->out == -ENOENT)
+		c->out = open(path,
+			O_WRONLY | O_CREAT | O_TRUNC | O_NOCTTY | O_NONBLOCK | O_CLOEXEC, 0644);
+	else if (c->out < 0)
+		return c->out;
+	else
+		fcntl(c->out, F_SETFL, fcntl(c->out, F_GETFL) | O_NONBLOCK);
 	if (c->out < 0)
 		return err_set(e, ERR_HOST, -errno,
 			"%s file=%s: cannot be opened for writing: %s; allowed: a file you may "

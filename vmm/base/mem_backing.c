@@ -18,6 +18,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #include "vmm/base/cleanup.h"
+#include "vmm/base/fd_arg.h"
 #include "vmm/base/num.h"
 
 #ifndef MFD_HUGE_SHIFT
@@ -145,10 +146,14 @@ static int new_memfd(const struct mem_opts *o, uint64_t unit, uint64_t size, str
 
 static int open_file(const char *path, uint64_t need, struct err *e)
 {
-	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
+	cleanup_fd int fd = fd_arg("--memory file", path, O_RDONLY, e);
 	struct stat st;
 	char text[24];
 
+	if (fd == -ENOENT)
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+	else if (fd < 0)
+		return fd;
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return err_set(e, ERR_HOST, -errno, "--memory file: cannot open %s: %s", path,
 			strerror(errno));
