@@ -150,6 +150,16 @@ static json_t *paths(void)
 	return o;
 }
 
+static json_t *coredump_schema(void)
+{
+	json_t *s = opts_schema(&coredump_table, NULL);
+	json_t *url = json_object_get(json_object_get(s, "properties"), "destination_url");
+
+	json_object_set_new(url, "pattern", json_string("^(file:///.*|fd:[0-9]+)$"));
+	json_object_set_new(s, "additionalProperties", json_true());
+	return s;
+}
+
 static json_t *schemas(void)
 {
 	json_t *o = json_object();
@@ -157,9 +167,7 @@ static json_t *schemas(void)
 	json_object_set_new(o, "VmConfig", v1_config_schema());
 	for (const struct vm_part *p = vm_parts; p->key; p++)
 		json_object_set_new(o, p->key, v1_part_schema(p));
-	for (const struct route *r = routes; r->path; r++)
-		if (r->body == BODY_TABLE)
-			json_object_set_new(o, r->name, opts_schema(r->table, NULL));
+	json_object_set_new(o, "vm.coredump", coredump_schema());
 	for (unsigned i = 0; i < NREPLIES; i++)
 		json_object_set_new(o, replies[i].name, json_loads(replies[i].text, 0, NULL));
 	json_object_set_new(o, "Errors",

@@ -2,7 +2,6 @@
 /* From a request to its answer. What control has to say goes as a struct call, which holds the
  * command and remembers the request; a client waits for its answer before it may ask again, so
  * there is at most one call for each. */
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include "vmm/api/api_internal.h"
@@ -10,7 +9,6 @@
 #include "vmm/api/openapi.h"
 #include "vmm/api/v1.h"
 #include "vmm/base/cleanup.h"
-#include "vmm/base/json_out.h"
 
 struct call {
 	struct vm_cmd cmd;
@@ -46,20 +44,18 @@ static unsigned status_of(const struct err *e)
 /* As v1: an array of strings. Text that a client sent may be in it and need not be UTF-8. */
 static void reply_error(struct http_req *r, unsigned status, const char *header, const char *text)
 {
-	char buf[4096];
-	FILE *f = fmemopen(buf, sizeof(buf), "w");
-	struct json_out j;
-	long len = 0;
+	char copy[sizeof(((struct err *)0)->text)];
+	json_t *o = json_pack("[s]", text);
+	cleanup_free char *body = NULL;
 
-	if (f) {
-		json_out_init(&j, f);
-		json_arr(&j, NULL);
-		json_str(&j, NULL, text);
-		json_arr_end(&j);
-		len = ftell(f);
-		fclose(f);
-	}
-	http_reply_header(r, status, header, JSON_TYPE, buf, len > 0 ? (size_t)len : 0);
+	snprintf(copy, sizeof(copy), "%s", text);
+	for (char *p = copy; !o && *p; p++)
+		*p = *p & 0x80 ? '?' : *p;
+	if (!o)
+		o = json_pack("[s]", copy);
+	body = json_dumps(o, JSON_COMPACT);
+	json_decref(o);
+	http_reply_header(r, status, header, JSON_TYPE, body, body ? strlen(body) : 0);
 }
 
 static void reply_err(struct http_req *r, struct err *e, int code)
@@ -100,26 +96,12 @@ static void reply_ping(struct http_req *r)
 			   "version", POLYVISOR_VERSION, "pid", (int)getpid(), "features", "kvm"));
 }
 
-/* The state is JSON already, as the visitor wrote it. */
 static void reply_device(struct http_req *r, const struct vm_cmd *cmd)
 {
-	char *text = NULL;
-	size_t len;
-	FILE *f = open_memstream(&text, &len);
-	struct json_out j;
+	json_t *state = json_loads(cmd->dump ? cmd->dump : "", 0, NULL);
 
-	if (f) {
-		json_out_init(&j, f);
-		json_obj(&j, NULL);
-		json_str(&j, "id", cmd->id);
-		json_u64(&j, "pause_us", cmd->pause_ns / 1000);
-		json_key(&j, "state");
-		fputs(cmd->dump ? cmd->dump : "null", f);
-		json_obj_end(&j);
-		if (fclose(f) != 0)
-			free(steal_ptr(&text));
-	}
-	reply_text(r, JSON_TYPE, text, len);
+	reply_json(r, json_pack("{s:s, s:I, s:o}", "id", cmd->id, "pause_us",
+			      (json_int_t)(cmd->pause_ns / 1000), "state", state));
 }
 
 static void reply_metrics(struct call *c)
@@ -163,11 +145,25 @@ static void submit(struct call *c, enum vm_op op)
 	control_submit(c->api->control, &c->cmd);
 }
 
+/* Several calls are one command ("vm.add: …"): the client is told the name of its own. */
+static void name_call(const struct route *route, struct err *e)
+{
+	const char *op = control_op_name(route->op);
+	size_t n = strlen(op);
+	char text[sizeof(e->text)];
+
+	if (route->kind != ROUTE_COMMAND || strncmp(e->text, op, n) || e->text[n] != ':')
+		return;
+	snprintf(text, sizeof(text), "%.32s%.280s", route->name, e->text + n);
+	memcpy(e->text, text, sizeof(text));
+}
+
 static void reply_command(struct call *c)
 {
 	struct vm_cmd *cmd = &c->cmd;
 
 	if (cmd->result < 0) {
+		name_call(c->route, &cmd->err);
 		reply_err(c->req, &cmd->err, cmd->result);
 		return;
 	}

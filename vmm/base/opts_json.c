@@ -243,6 +243,12 @@ static json_t *json_from_u64(uint64_t v)
 	return json_string(buf);
 }
 
+/* 0 where it is not allowed says that nothing was given. */
+static json_t *number(const struct opt *o, uint64_t v)
+{
+	return v || !o->min ? json_from_u64(v) : json_null();
+}
+
 static json_t *json_from_mac(const uint8_t *m)
 {
 	return json_sprintf("%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5]);
@@ -276,10 +282,10 @@ static json_t *field_to_json(const struct opt *o, const void *s)
 	case OPT_BOOL:
 		return json_boolean(*(const bool *)p);
 	case OPT_U32:
-		return json_from_u64(*(const uint32_t *)p);
+		return number(o, *(const uint32_t *)p);
 	case OPT_U64:
 	case OPT_SIZE:
-		return json_from_u64(*(const uint64_t *)p);
+		return number(o, *(const uint64_t *)p);
 	case OPT_INT:
 		return json_integer(*(const int *)p);
 	case OPT_FD:
