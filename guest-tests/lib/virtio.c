@@ -47,6 +47,8 @@ const char *vdev_type_name(uint32_t type)
 	static const char names[][16] = {
 		"virtio-?", "virtio-net", "virtio-blk", "virtio-console", "virtio-rng"};
 
+	if (type == VIRTIO_VSOCK)
+		return "virtio-vsock";
 	return names[type < ARRAY_SIZE(names) ? type : 0];
 }
 

@@ -8,7 +8,7 @@
 
 #include "pci.h"
 
-enum { VIRTIO_NET = 1, VIRTIO_BLK = 2, VIRTIO_CONSOLE = 3, VIRTIO_RNG = 4 };
+enum { VIRTIO_NET = 1, VIRTIO_BLK = 2, VIRTIO_CONSOLE = 3, VIRTIO_RNG = 4, VIRTIO_VSOCK = 19 };
 enum {
 	STATUS_ACK = 1,
 	STATUS_DRIVER = 2,

@@ -6,7 +6,7 @@
 #include <string.h>
 #include "vmm/base/num.h"
 
-static const char *const needs[] = {"blk", "net", "rng", "console"};
+static const char *const needs[] = {"blk", "net", "rng", "console", "vsock"};
 
 static int parse_number(const char *text, uint64_t max, unsigned *ret)
 {

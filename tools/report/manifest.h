@@ -10,7 +10,7 @@
 
 #define MANIFEST_CASES 128
 
-enum need { NEED_BLK = 1, NEED_NET = 2, NEED_RNG = 4, NEED_CONSOLE = 8 };
+enum need { NEED_BLK = 1, NEED_NET = 2, NEED_RNG = 4, NEED_CONSOLE = 8, NEED_VSOCK = 16 };
 
 struct test_case {
 	char image[48];	   /* file name, also the name the guest says */

@@ -129,6 +129,11 @@ static void device_args(struct args *a, const struct test_case *t)
 		arg(a, "--console");
 		arg(a, "null,transport=%s", transport);
 	}
+	if (t->needs & NEED_VSOCK) {
+		unlink("vsock"); /* of a VMM that was killed */
+		arg(a, "--vsock");
+		arg(a, "cid=3,socket=vsock,transport=%s", transport);
+	}
 }
 
 static void test_args(struct args *a, const struct runner *r, const struct test_case *t)
