@@ -141,6 +141,19 @@ def nothing_left():
     until(f'the VMM gone (there are {processes()})', lambda: not processes())
     until(f'the tap gone (there are {taps()})', lambda: not taps())
     until(f'socket and FIFO gone (there are {files()})', lambda: not files())
+    # What 11.3.0 still reads of an ended VMM's events (it looks once a second) may stop the next one.
+    until('its reader of events gone', lambda: 'ch-evt-' not in ' '.join(threads_of_libvirtd()))
+
+
+def threads_of_libvirtd():
+    names = []
+    for comm in glob.glob(f'/proc/{LIBVIRTD.pid}/task/*/comm'):
+        try:
+            with open(comm, encoding='utf-8') as f:
+                names.append(f.read().strip())
+        except OSError:
+            pass
+    return names
 
 
 def vcpu_ticks(pid):
@@ -311,9 +324,11 @@ def reboot_paused():
 
 
 def not_offered():
-    said = virsh('save', NAME, os.path.join(DIR, 'saved'), fails=True)
-    if 'snapshot' not in said:
-        raise Wrong(f'does not name what is not offered: {said!r}')
+    """libvirt suspends, asks for a snapshot, and shows the answer in its log; the machine stays."""
+    virsh('save', NAME, os.path.join(DIR, 'saved'), fails=True)
+    said = tail(LOG_FILES[1])
+    if 'vm.snapshot: not offered' not in said:
+        raise Wrong(f'does not name what is not offered: {said[-300:]!r}')
     if virsh('domstate', NAME) == 'paused':
         virsh('resume', NAME)
     runs(the_process())
@@ -340,7 +355,7 @@ def destroy_paused():
 
 
 def many():
-    for _ in range(10):
+    for _ in range(5):
         virsh('start', NAME)
         virsh('destroy', NAME)
         nothing_left()
@@ -411,7 +426,7 @@ STEPS = [
     ('suspend', suspend), ('resume', resume), ('reboot', reboot), ('reboot of a paused one', reboot_paused),
     ('the serial port after a reboot', serial_talks), ('save is refused by name', not_offered),
     ('shutdown', shutdown), ('destroy', destroy), ('destroy of a paused one', destroy_paused),
-    ('start and destroy, ten times', many), ('undefine, create', transient),
+    ('start and destroy, five times', many), ('undefine, create', transient),
     ('a guest that switches itself off', poweroff_by_guest), ('a guest that resets itself', reset_by_guest),
     ('two taps in a bridge', bridged), ('start without a kernel', no_kernel),
 ]
@@ -465,7 +480,6 @@ def daemon():
 
 
 def main():
-    p = daemon()
     for name, step in [] if FAILED else STEPS:
         before = sizes()
         try:
@@ -476,16 +490,17 @@ def main():
             print(*map(tail, LOG_FILES, before), sep='\n', file=sys.stderr, flush=True)
             if step not in (dominfo, vcpus, disk_and_tap, console):
                 clean()
-    p.terminate()
+    LIBVIRTD.terminate()
     try:
-        p.wait(15)
+        LIBVIRTD.wait(15)
     except subprocess.TimeoutExpired:
-        p.kill()
+        LIBVIRTD.kill()
         say('not ok', 'libvirtd ends')
     return 1 if FAILED else 0
 
 
 try:
+    LIBVIRTD = daemon()
     code = main()
 finally:
     shutil.rmtree(DIR, ignore_errors=True)
