@@ -2,7 +2,7 @@
 # What guests boot: an initramfs, and a Debian root disk. Sourced after kernel.sh.
 
 # The drivers of an initramfs without a disk, and what a root disk needs beside them.
-PV_GUEST_MODULES="virtio_mmio virtio_blk virtio_net virtio_rng virtio_input"
+PV_GUEST_MODULES="virtio_mmio virtio_blk virtio_net virtio_rng virtio_input evdev button"
 PV_DISK_MODULES="$PV_GUEST_MODULES crc32c_generic ext4 vmw_vsock_virtio_transport"
 
 # guest_initramfs OUT MODULE...: an initramfs with those modules of KERNEL_DIR, and BUSYBOX.
