@@ -248,6 +248,37 @@ suite_net() {
 	passt "network without privileges: DHCP and data through passt"
 }
 
+# vsock NAME OPTIONS: data between the guest and this host, begun by either, and what is refused.
+vsock() {
+	local name=$1 host pid status=0 i
+	rm -f $LOG /tmp/vsock /tmp/said
+	dd if=/usr/bin/vsock-echo of=/tmp/vsock-disk bs=512 conv=sync 2>/dev/null
+	vsock-echo serve unix:/tmp/vsock_1234 &
+	host=$!
+	vm "$ROOT pv.test=vsock pv.exit=poweroff" --disk path=/dev/vda --disk path=/tmp/vsock-disk,readonly=on \
+		--vsock "cid=3,socket=/tmp/vsock$2" &
+	pid=$!
+	if wait_for "vsock listens" 1 200; then
+		vsock-echo refused unix:/tmp/vsock:53 2>/tmp/said || status=1
+		for i in 1 2; do vsock-echo try unix:/tmp/vsock:52 1048576 >/dev/null 2>>/tmp/said || status=1; done
+	fi
+	wait $pid || status=2
+	kill $host
+	rm -f /tmp/vsock_1234
+	if [ $status != 0 ]; then
+		bad "$name" "status $status: $(cat /tmp/said)"
+	elif [ -e /tmp/vsock ]; then
+		bad "$name" "left its socket behind"
+	elif has "$name" "test vsock ok"; then
+		ok "$name"
+	fi
+}
+
+suite_vsock() {
+	vsock "vsock over PCI: 1 MiB each way, begun by either side" ""
+	vsock "vsock over MMIO: 1 MiB each way, begun by either side" ,transport=mmio
+}
+
 # Another kind of host: the essentials.
 suite_other() {
 	power "other host: boots with 4 vCPUs from ext4 over PCI" "$ROOT pv.test=write,verify" \
@@ -255,5 +286,3 @@ suite_other() {
 	power "other host: boots from ext4 over MMIO" "$ROOT pv.test=verify" \
 		test.verify.ok -- --disk path=/dev/vda,transport=mmio --rng src=/dev/urandom,transport=mmio
 }
-
-for part in $SUITE; do suite_$part; done
