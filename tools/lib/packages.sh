@@ -26,7 +26,7 @@ group_packages() {
 	test)
 		# Debian has no Criterion for riscv64; the tests run without it there.
 		[ "$native" = riscv64 ] || echo -n "libcriterion-dev "
-		echo "clang libclang-rt-dev clang-format python3 git strace acpica-tools iproute2 curl"
+		echo "clang libclang-rt-dev clang-format python3 git strace gdb-multiarch acpica-tools iproute2 curl"
 		;;
 	crash) echo "libcapstone-dev" ;;
 	net) echo "passt iproute2" ;;
