@@ -152,7 +152,7 @@ def bench_calls(o):
                     s.do(what.replace('DEVICE', next(iter(names), '')), bodies.get(what), method)
                     took[call].append(time.perf_counter() - start)
             for call, t in took.items():
-                if t:
+                if t and not any(r['what'] == call for r in rows):
                     t.sort()
                     rows.append({'what': call, 'median_us': round(statistics.median(t) * 1e6),
                                  'p99_us': round(t[int(len(t) * 0.99)] * 1e6), 'calls': len(t)})

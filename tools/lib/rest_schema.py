@@ -10,6 +10,9 @@ import random
 import re
 
 
+TOO_BIG = 'beyond 64 bits'  # which the JSON reader itself refuses, by line and column
+
+
 def resolve(doc, schema):
     while '$ref' in schema:
         here = doc
@@ -43,14 +46,13 @@ def wrong_values(schema):
     others = {'string': [1, True, [], {}], 'integer': ['x', 'true', 1.5, True, [], {}], 'number': ['x', [], {}],
               'boolean': ['yes', 2, [], {}], 'array': [1, 'x', {}], 'object': [1, 'x', []]}
     for value in others.get(t, []):
-        # A size may be written with a unit, a switch with a word: the document then says so by a list.
         yield f'type {type(value).__name__}', value
     if t == 'integer':
         if 'minimum' in schema:
             yield 'below its minimum', schema['minimum'] - 1
         if 'maximum' in schema and schema['maximum'] < 1 << 62:
             yield 'above its maximum', schema['maximum'] + 1
-        yield 'beyond 64 bits', 1 << 70
+        yield TOO_BIG, 1 << 70
     if 'enum' in schema:
         yield 'not in the list', 'none-of-these'
     elif t == 'string' and 'maxLength' in schema:
@@ -58,28 +60,28 @@ def wrong_values(schema):
 
 
 def wrong_ones(doc, schema, base, depth=0, where=''):
-    """(name of the field, body) for each field of the schema wrong in each way, in an else right body."""
+    """(name of the field, how, body) for each field of the schema wrong in each way, in an else right body."""
     schema = resolve(doc, schema)
     for name, sub in schema.get('properties', {}).items():
         sub, path = resolve(doc, sub), f'{where}.{name}'.lstrip('.')
-        for _, value in wrong_values(sub):
+        for how, value in wrong_values(sub):
             bad = copy.deepcopy(base)
             bad[name] = value
-            yield path, bad
+            yield path, how, bad
         inner = resolve(doc, sub.get('items', {})) if kind(sub) == 'array' else sub
         if kind(inner) == 'object' and depth < 3:
             part = base.get(name)
             part = part[0] if isinstance(part, list) and part else part if isinstance(part, dict) else {}
             # What an absent part requires is given, so that only one thing is wrong.
             part = {**{n: smallest(doc, inner['properties'][n]) for n in inner.get('required', [])}, **part}
-            for sub_path, sub_bad in wrong_ones(doc, inner, part, depth + 1, path):
+            for sub_path, how, sub_bad in wrong_ones(doc, inner, part, depth + 1, path):
                 bad = copy.deepcopy(base)
                 bad[name] = [sub_bad] if kind(sub) == 'array' else sub_bad
-                yield sub_path, bad
+                yield sub_path, how, bad
     for name in schema.get('required', []):
         bad = copy.deepcopy(base)
         bad.pop(name, None)
-        yield f'{where}.{name}'.lstrip('.'), bad
+        yield f'{where}.{name}'.lstrip('.'), 'missing', bad
 
 
 def smallest(doc, schema):

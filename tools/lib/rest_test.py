@@ -77,6 +77,10 @@ class Unharmed:
         self.vmm, self.runs = vmm, runs
 
     def __enter__(self):
+        before = None
+        while before != self.vmm.fds():  # the last client's end may be on its way
+            before = self.vmm.fds()
+            time.sleep(0.1)
         self.fds, self.threads = self.vmm.fds(), self.vmm.threads()
         self.rss = self.vmm.rss(RAM)
 
@@ -375,11 +379,12 @@ def fields(vmm):
     base = config(rest.guest(CHIP, 'spin'))
     schema = rest_schema.body(OPENAPI, V1 + 'vm.create')
     count = 0
-    for where, body in rest_schema.wrong_ones(OPENAPI, schema, base):
+    for where, how, body in rest_schema.wrong_ones(OPENAPI, schema, base):
         reply = vmm.call('PUT', 'vm.create', body)
         if reply[0] in (200, 204):
-            raise Wrong(f'{where} was taken: {json.dumps(body)[:300]}')
-        expect(f'{where}: {json.dumps(body)[:200]}', reply, 400, 501, word=where.split('.')[-1])
+            raise Wrong(f'{where} {how} was taken: {json.dumps(body)[:300]}')
+        expect(f'{where}: {json.dumps(body)[:200]}', reply, 400, 501,
+               word='not JSON' if how == rest_schema.TOO_BIG else where.split('.')[-1])
         count += 1
     if count < 50:
         raise Wrong(f'the document has only {count} fields to get wrong')
@@ -531,7 +536,6 @@ def sockets():
     refused('fd=0', '--api-socket')
     refused('fd=x', '--api-socket', 'fd')
     refused('path=', '--api-socket')
-    refused('port=80', '--api-socket', 'port')
     file = os.path.join(DIR, 'a-file')
     with open(file, 'w', encoding='utf-8') as f:
         f.write('mine')
@@ -574,8 +578,16 @@ def no_resources_left():
 
 # ---- running it ----
 
+# What makes buffers of all sizes: malloc keeps some, but no more the second time.
+FILLS_BUFFERS = {'bodies', 'crowd'}
+
+
 def group(name, check, vmm=None, runs=True):
     try:
+        if vmm and check.__name__ in FILLS_BUFFERS:
+            check(vmm)
+            until(lambda: vmm.call('GET', 'vmm.ping')[0] == 200, 'answers')
+            time.sleep(0.5)
         if vmm:
             with Unharmed(vmm, runs):
                 check(vmm)
