@@ -16,12 +16,12 @@ static uint8_t data[256] __attribute__((aligned(16)));
 
 bool drv_knows(const struct vdev *d)
 {
-	return d->type >= VIRTIO_NET && d->type <= VIRTIO_RNG;
+	return (d->type >= VIRTIO_NET && d->type <= VIRTIO_RNG) || d->type == VIRTIO_INPUT;
 }
 
 int drv_prepare(struct drv *drv, const struct vdev *d, uint64_t features, unsigned size)
 {
-	unsigned queue = d->type == VIRTIO_NET || d->type == VIRTIO_CONSOLE ? 1 : 0;
+	unsigned queue = d->type == VIRTIO_BLK || d->type == VIRTIO_RNG ? 0 : 1;
 
 	drv->dev = *d;
 	if (vdev_negotiate(&drv->dev, features))
@@ -85,6 +85,10 @@ void drv_ping_add(struct drv *drv)
 		break;
 	case VIRTIO_RNG:
 		vq_add(&drv->q, (struct vq_buf[]){{data, 8, true}}, 1);
+		break;
+	case VIRTIO_INPUT: /* a light, of which it has none (§5.8.6.1) */
+		memset(data, 0, 8);
+		vq_add(&drv->q, (struct vq_buf[]){{data, 8, false}}, 1);
 		break;
 	case VIRTIO_CONSOLE:
 		data[0] = '.';

@@ -20,7 +20,7 @@ enum { BLK_WRITE_ZEROES = 13, BLK_S_OK = 0, BLK_S_IOERR = 1, BLK_S_UNSUPP = 2 };
 
 struct drv {
 	struct vdev dev;
-	struct vq q; /* the queue that pings use: 0, or the transmit queue */
+	struct vq q; /* the queue that pings use: 0, or the one that the driver talks through */
 };
 
 /* True if drv_ping() knows the device's type. */

@@ -45,11 +45,15 @@ enum { /* §4.2.2 */
 const char *vdev_type_name(uint32_t type)
 {
 	static const char names[][16] = {
-		"virtio-?", "virtio-net", "virtio-blk", "virtio-console", "virtio-rng"};
+		[VIRTIO_NET] = "virtio-net",
+		[VIRTIO_BLK] = "virtio-blk",
+		[VIRTIO_CONSOLE] = "virtio-console",
+		[VIRTIO_RNG] = "virtio-rng",
+		[VIRTIO_INPUT] = "virtio-input",
+		[VIRTIO_VSOCK] = "virtio-vsock",
+	};
 
-	if (type == VIRTIO_VSOCK)
-		return "virtio-vsock";
-	return names[type < ARRAY_SIZE(names) ? type : 0];
+	return type < ARRAY_SIZE(names) && *names[type] ? names[type] : "virtio-?";
 }
 
 static void set_name(struct vdev *d, uint64_t place)
@@ -256,6 +260,11 @@ uint32_t vdev_config(const struct vdev *d, unsigned offset, unsigned size)
 	uint64_t a = d->config + offset;
 
 	return size == 1 ? mmio_read8(a) : size == 2 ? mmio_read16(a) : mmio_read32(a);
+}
+
+void vdev_set_config8(const struct vdev *d, unsigned offset, uint8_t v)
+{
+	mmio_write8(d->config + offset, v);
 }
 
 uint64_t vdev_config64(const struct vdev *d, unsigned offset)

@@ -8,7 +8,8 @@
 
 #include "pci.h"
 
-enum { VIRTIO_NET = 1, VIRTIO_BLK = 2, VIRTIO_CONSOLE = 3, VIRTIO_RNG = 4, VIRTIO_VSOCK = 19 };
+enum { VIRTIO_NET = 1, VIRTIO_BLK = 2, VIRTIO_CONSOLE = 3, VIRTIO_RNG = 4 };
+enum { VIRTIO_INPUT = 18, VIRTIO_VSOCK = 19 };
 enum {
 	STATUS_ACK = 1,
 	STATUS_DRIVER = 2,
@@ -52,6 +53,7 @@ void vdev_queue_enable(const struct vdev *, unsigned queue, unsigned size, uint6
 	uint64_t avail, uint64_t used);
 void vdev_notify(const struct vdev *, unsigned queue);
 uint32_t vdev_config(const struct vdev *, unsigned offset, unsigned size);
+void vdev_set_config8(const struct vdev *, unsigned offset, uint8_t);
 uint64_t vdev_config64(const struct vdev *, unsigned offset);
 /* Reads the interrupt status and acknowledges what it read. */
 uint32_t vdev_isr(const struct vdev *);
