@@ -201,7 +201,6 @@ static int on_head(http_parser *p)
 
 	if (header_done(w) < 0 || check_head(w) < 0)
 		return -1;
-	p->upgrade = 0; /* RFC 9110 §7.8: an Upgrade may be ignored */
 	w->keep_alive = http_should_keep_alive(p);
 	if (p->http_minor == 0 && p->flags & F_CHUNKED)
 		w->keep_alive = false; /* RFC 9112 §6.1 */

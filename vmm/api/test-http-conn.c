@@ -471,3 +471,41 @@ Test(http_conn, a_stream_s_backlog_is_bounded)
 	close(fd);
 	rig_fini(&g);
 }
+
+/* The client reads a little now and then: what waits is moved about, and nothing is lost. */
+Test(http_conn, a_stream_comes_in_order)
+{
+	static char text[2000], got[4 << 20];
+	unsigned written = 0, seen = 0;
+	struct http_req *r;
+	struct rig g;
+	size_t n = 0;
+	ssize_t took;
+	char *p;
+	int fd;
+
+	rig_init(&g);
+	fd = rig_connect(&g);
+	r = begin_stream(&g, fd, "1.0");
+	for (; written < 1000; written++) {
+		snprintf(text, sizeof(text), "%1999u", written);
+		cr_assert_eq(http_stream_write(r, text, strlen(text)), 0, "%u", written);
+		if (written > 120 && (took = recv(fd, got + n, 1999, 0)) > 0)
+			n += (size_t)took;
+		rig_turn(&g, 1);
+	}
+	cr_assert_gt(((struct http_work *)r->priv)->conn->out_len, 10000u);
+	http_stream_end(r);
+	while ((took = recv(fd, got + n, 5000, 0)) != 0) {
+		n += took > 0 ? (size_t)took : 0;
+		rig_turn(&g, 1);
+	}
+	p = strstr(got, "\r\n\r\n") + 4;
+	for (; seen < written; seen++, p += 1999) {
+		snprintf(text, sizeof(text), "%1999u", seen);
+		cr_assert_arr_eq(p, text, 1999);
+	}
+	cr_assert_eq(p, got + n);
+	close(fd);
+	rig_fini(&g);
+}
