@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bodies made from an OpenAPI document: right ones at random, and each way that one field can be wrong.
 
-Knows what our document uses: type, properties, required, items, enum, minimum, maximum, maxLength, pattern
-(never met on purpose), $ref. Values that name files lie in a folder of the caller's, so that a random
-configuration opens nothing else.
+Knows what our document uses: type, properties, required, items, enum, minimum, maximum, minLength, maxLength,
+minItems, the patterns of addresses, $ref.
 """
 import copy
 import random
@@ -93,34 +92,41 @@ def smallest(doc, schema):
 
 
 class Maker:
-    """Random values; the same ones for the same seed."""
+    """Random values that the schemas allow; the same ones for the same seed. likely: for the name of a
+    property values that mean something there, taken mostly; only: values besides which it gets none."""
 
-    def __init__(self, doc, seed, folder):
-        self.doc, self.folder = doc, folder
+    def __init__(self, doc, seed, likely, only):
+        self.doc, self.likely, self.only = doc, likely, only
         self.random = random.Random(seed)
 
     def integer(self, schema):
         low, high = schema.get('minimum', 0), min(schema.get('maximum', 1 << 40), 1 << 40)
-        return self.random.choice([low, low + 1, self.random.randint(low, max(low, high)), min(high, low + 8), high])
+        near = [n for n in (low + 1, 2, 8, 256) if low <= n <= high]
+        return self.random.choice([low, high, self.random.randint(low, max(low, high)), *near])
 
     def string(self, schema):
-        words = [f'{self.folder}/{self.random.choice("abc")}', 'x', 'net', self.random.choice(['ä', '\u2028', ' ', '%s']),
-                 'x' * self.random.randint(1, 300)]
         if 'pattern' in schema:
-            words += [w for w in ('52:54:00:01:02:03', '10.0.0.1') if re.search(schema['pattern'], w)] * 4
-        return self.random.choice(words)
+            return next(w for w in ('52:54:00:01:02:03', '10.0.0.1') if re.search(schema['pattern'], w))
+        least, most = schema.get('minLength', 0), min(schema.get('maxLength', 300), 300)
+        word = self.random.choice(['x', 'net', 'ä', '\u2028', ' ', '%s', 'x' * self.random.randint(1, 300)])
+        return word.ljust(least, 'x').encode()[:most].decode(errors='ignore') or 'x'
 
-    def value(self, schema, depth=0):
+    def value(self, schema, name=''):
         schema = resolve(self.doc, schema)
+        if name in self.only:
+            return self.random.choice(self.only[name])
+        if name in self.likely and self.random.random() < 0.8:
+            return self.random.choice(self.likely[name])
         if 'enum' in schema:
             return self.random.choice(schema['enum'])
         t = kind(schema)
         if t == 'object':
             required = schema.get('required', [])
-            return {n: self.value(s, depth + 1) for n, s in schema.get('properties', {}).items()
-                    if n in required or self.random.random() < 0.3}
+            return {n: self.value(s, n) for n, s in schema.get('properties', {}).items()
+                    if n in required or self.random.random() < 0.15}
         if t == 'array':
-            return [self.value(schema.get('items', {}), depth + 1) for _ in range(self.random.randint(0, 3))]
+            count = self.random.randint(schema.get('minItems', 0), 3)
+            return [self.value(schema.get('items', {})) for _ in range(count)]
         if t == 'integer':
             return self.integer(schema)
         if t == 'boolean':

@@ -390,14 +390,31 @@ def fields(vmm):
         raise Wrong(f'the document has only {count} fields to get wrong')
 
 
-def random_bodies(vmm, seconds=6):
-    """Random bodies in and out of the schemas: an answer each time, its errors one line each."""
-    make = rest_schema.Maker(OPENAPI, SEED, DIR)
+def maker():
+    """Configurations that now and then work, name only files of ours, and never ask for much memory."""
+    disk = os.path.join(DIR, 'random.raw')
+    with open(disk, 'wb') as f:
+        f.truncate(1 << 20)
+    sockets = [os.path.join(DIR, f'socket-{i}') for i in range(3)]
+    return rest_schema.Maker(
+        OPENAPI, SEED, likely={'boot_vcpus': [1, 2], 'max_vcpus': [2, 4], 'queue_size': [2, 64, 256], 'path': [disk],
+                               'id': ['a', 'b', 'c', 'd'], 'model': ['host'], 'tap': ['pv-a', 'pv-b'],
+                               'mode': ['Null', 'Off', 'Pty']},
+        only={'size': [16 << 20, 64 << 20], 'kernel': [rest.guest(CHIP, 'spin'), disk, DIR, DIR + '/none'],
+              'initramfs': [disk, DIR + '/none'], 'file': [disk, DIR + '/new', DIR], 'socket': sockets,
+              'src': ['/dev/urandom', disk, DIR], 'fd': [0, 1, 2, 3, 99], 'destination_url': [f'file://{DIR}/none/x'],
+              'hugepages': [False], 'prefault': [False]})
+
+
+def random_bodies(vmm, seconds=8):
+    """Random bodies in and out of the schemas: an answer each time, its errors one line each; what is
+    created is booted and deleted."""
+    make = maker()
     paths = list(rest_schema.with_body(OPENAPI))
-    end, count = time.time() + seconds, 0
+    create = (V1 + 'vm.create', rest_schema.body(OPENAPI, V1 + 'vm.create'))
+    end, count, created, booted = time.time() + seconds, 0, 0, 0
     while time.time() < end:
-        path, schema = paths[count % len(paths)] if count % 2 else (V1 + 'vm.create',
-                                                                    rest_schema.body(OPENAPI, V1 + 'vm.create'))
+        path, schema = paths[count % len(paths)] if count % 4 == 0 else create
         body = make.value(schema)
         if count % 3 == 0:
             body = make.spoil(body)
@@ -406,9 +423,14 @@ def random_bodies(vmm, seconds=6):
         reply = vmm.call('PUT', path, json.dumps(body).encode('utf-8', 'surrogatepass'))
         expect(what, reply, 200, 204, 400, 404, 409, 500, 501)
         if reply[0] in (200, 204):
-            expect(what + ' then vm.delete', vmm.call('PUT', 'vm.delete'), 200, 204, 404, 409)
-    if count < 100:
-        raise Wrong(f'only {count} bodies in {seconds} s')
+            created += 1
+            reply = vmm.call('PUT', 'vm.boot')
+            expect(what + ' then vm.boot', reply, 200, 204, 400, 404, 409, 500, 501)
+            booted += reply[0] in (200, 204)
+            expect(what + ' then vm.info', vmm.call('GET', 'vm.info'), 200, 404)
+            expect(what + ' then vm.delete', vmm.call('PUT', 'vm.delete'), 200, 204, 404)
+    if count < 100 or not created or (HAVE_KVM and not booted):
+        raise Wrong(f'only {count} bodies in {seconds} s, {created} of them created, {booted} booted')
 
 
 # ---- events, dumps, the monitor ----
