@@ -174,6 +174,10 @@ int args_parse(struct args *a, int argc, char **argv, struct err *e)
 		if (n < 0)
 			return n;
 	}
+	if (a->control.no_shutdown && !*a->api_socket)
+		return err_set(e, ERR_USAGE, -EINVAL,
+			"--no-shutdown: goes with --api-socket; nobody else could boot the machine "
+			"again");
 	return 0;
 }
 
