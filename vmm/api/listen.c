@@ -69,7 +69,7 @@ static int remove_stale(const struct sockaddr_un *sa, struct err *e)
 		return failed(sa->sun_path, -errno, e);
 	/* A full backlog is a sign of life, too. */
 	if (connect(fd, (const struct sockaddr *)sa, sizeof(*sa)) == 0 || errno != ECONNREFUSED)
-		return err_set(e, ERR_USAGE, -EADDRINUSE,
+		return err_set(e, ERR_HOST, -EADDRINUSE,
 			FLAG " path=%.200s: another process serves it", sa->sun_path);
 	return unlink(sa->sun_path) < 0 ? failed(sa->sun_path, -errno, e) : 0;
 }
