@@ -95,10 +95,8 @@ static int begin(struct api *a)
 	struct ev_loop *loop = ev_thread_loop(a->thread);
 	int r = stream_new(loop, &a->stream);
 
-	if (!r)
-		r = http_server_new(loop, a->socket.fd, &handler, a->log, &a->http);
-	if (!r)
-		a->socket.fd = -1; /* the server's */
+	if (!r) /* which takes the socket, whatever comes of it */
+		r = http_server_new(loop, steal_fd(&a->socket.fd), &handler, a->log, &a->http);
 	return r;
 }
 
