@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What http.c (sockets and lifetimes), http_request.c (bytes in) and http_reply.c (bytes out)
- * share.
+/* What http.c (the server), http_conn.c (connections), http_request.c (bytes in) and http_reply.c
+ * (bytes out) share.
  *
  * A connection that waits for a request is one struct http_conn. The first byte brings a struct
  * http_work, which goes with the answer. A connection is freed in http_conn_end() only, which its
@@ -90,7 +90,8 @@ struct http_server {
 	struct ev_timer due_timer, later_timer, accept_timer;
 };
 
-/* http.c */
+/* http_conn.c */
+int http_conn_new(struct http_server *s, int fd); /* takes fd on success only */
 void http_conn_watch(struct http_conn *c, uint32_t events);
 /* The client owes us progress from now on; none in patience_ns ends the connection. */
 void http_conn_expect(struct http_conn *c);
@@ -103,6 +104,11 @@ void http_conn_answered(struct http_conn *c);
 void http_conn_end(struct http_conn *c);
 /* Closes; c stays until its request is answered. */
 void http_conn_lost(struct http_conn *c);
+/* For a stream whose client is gone or given up: tells its owner, then as http_conn_end(). */
+void http_conn_end_stream(struct http_conn *c);
+/* What the timers do with c; may free it. */
+void http_conn_look_after(struct http_conn *c);
+void http_conn_overdue(struct http_conn *c);
 
 /* http_request.c */
 /* Takes n bytes of c's request and the fds that came with them, which it owns from now on. The
