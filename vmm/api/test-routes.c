@@ -175,6 +175,22 @@ Test(routes, bad_json_is_400_everywhere)
 	cr_expect_eq(fake.commands, 0);
 }
 
+Test(routes, a_body_of_a_million_values_is_400)
+{
+	char *text = calloc(1, 4 << 20), *p = stpcpy(text, "{\"x\":[[]");
+
+	while (p < text + (4 << 20) - 8)
+		p = stpcpy(p, ",[]");
+	strcpy(p, "]}");
+	cr_expect_eq(ask("PUT", V1 "vm.create", text), 400);
+	cr_expect(strstr(said(), "more than the 65536 values"), "%s", said());
+	memset(text + 6, ' ', (size_t)(p - text) - 6); /* as long, but nothing in it */
+	text[5] = '1';
+	p[0] = ' ';
+	cr_expect_eq(ask("PUT", V1 "vm.create", text), 204, "%.100s", fake.body);
+	free(text);
+}
+
 Test(routes, brackets_in_text_are_not_nesting)
 {
 	char text[256], *p = stpcpy(text, "{\"payload\":{\"kernel\":\"/k\",\"cmdline\":\"\\\\\\\"");

@@ -9,9 +9,11 @@
 
 /* ---- text ---- */
 
-/* The parser recurses, so that depth is bounded before it runs. */
-static int check_depth(const char *p, size_t len, struct err *e)
+/* The parser recurses, and makes of three bytes a hundred: depth and number of values are bounded
+ * before it runs. */
+static int check_size(const char *p, size_t len, struct err *e)
 {
+	unsigned values = 0;
 	bool text = false;
 	int depth = 0;
 
@@ -25,10 +27,15 @@ static int check_depth(const char *p, size_t len, struct err *e)
 		}
 		text = p[i] == '"';
 		depth += (p[i] == '{' || p[i] == '[') - (p[i] == '}' || p[i] == ']');
+		values += p[i] == '{' || p[i] == '[' || p[i] == ',';
 		if (depth > V1_DEPTH)
 			return err_set(e, ERR_USAGE, -EINVAL,
 				"the body, at byte %zu: nested deeper than the %d levels that are allowed",
 				i, V1_DEPTH);
+		if (values > V1_VALUES)
+			return err_set(e, ERR_USAGE, -EINVAL,
+				"the body, at byte %zu: more than the %d values that are allowed",
+				i, V1_VALUES);
 	}
 	return 0;
 }
@@ -40,7 +47,7 @@ int v1_parse(const char *body, size_t len, json_t **ret_object, struct err *e)
 
 	if (len == 0)
 		return err_set(e, ERR_USAGE, -EINVAL, "the body: is missing; give a JSON object");
-	if (check_depth(body, len, e) < 0)
+	if (check_size(body, len, e) < 0)
 		return -EINVAL;
 	o = json_loadb(body, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &why);
 	if (!o)
