@@ -16,6 +16,7 @@ import time
 
 TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 V1 = '/api/v1/'
+GROWTH = 1024  # KiB of RSS that a group of checks may leave: heap that malloc keeps
 
 
 class Hung(Exception):
@@ -128,6 +129,7 @@ class Vmm:
             popen.setdefault('stdout', log)
             popen.setdefault('stderr', log)
             popen.setdefault('stdin', subprocess.DEVNULL)
+            self.ram = 64 << 20  # of the guest, for what is not its
             self.process = subprocess.Popen([*wrap, binary, '--api-socket', f'path={self.path}',
                                              *args], **popen)
         self.pid = self.process.pid
@@ -163,6 +165,11 @@ class Vmm:
         status, _, text = self.call('PUT', what, body)
         if status not in (200, 204):
             raise Closed(f'{what}: {status} {text[:300]!r}')
+
+    def openapi(self):
+        if not hasattr(self, 'document'):
+            self.document = json.loads(self.call('GET', '/openapi.json')[2])
+        return self.document
 
     def info(self):
         return json.loads(self.call('GET', 'vm.info')[2])
@@ -208,3 +215,70 @@ class Vmm:
             self.process.kill()
             self.process.wait()
             return None
+
+
+# ---- checks ----
+
+class Wrong(Exception):
+    """What a check found."""
+
+
+def expect(what, reply, *statuses, word=None):
+    """The reply has one of the statuses, and an error is one line (with the word)."""
+    status, _, body = reply
+    if status not in statuses:
+        raise Wrong(f'{what}: {status}, not {" or ".join(map(str, statuses))}: {body[:200]!r}')
+    if status >= 400:
+        line = error_line(body)
+        if line is None:
+            raise Wrong(f'{what}: {status} without one line that says why: {body[:200]!r}')
+        if word and word not in line:
+            raise Wrong(f'{what}: {line!r} does not name {word}')
+
+
+def until(condition, what, seconds=10):
+    end = time.time() + seconds
+    while True:
+        try:
+            if condition():
+                return
+        except (OSError, Closed, Hung):
+            pass
+        if time.time() > end:
+            raise Wrong(f'not within {seconds} s: {what}')
+        time.sleep(0.05)
+
+
+class Unharmed:
+    """Around a group: what a process has, before and after."""
+
+    def __init__(self, vmm, runs=True):
+        self.vmm, self.runs = vmm, runs
+
+    def __enter__(self):
+        before = None
+        while before != self.vmm.fds():  # the last client's end may be on its way
+            before = self.vmm.fds()
+            time.sleep(0.1)
+        self.fds, self.threads = self.vmm.fds(), self.vmm.threads()
+        self.rss = self.vmm.rss(self.vmm.ram)
+
+    def __exit__(self, kind, *_):
+        if kind:
+            return
+        end = time.time() + 5
+        while (self.vmm.fds(), self.vmm.threads()) != (self.fds, self.threads):
+            if time.time() > end:
+                raise Wrong(f'{self.fds} descriptors became {self.vmm.fds()}, {self.threads} threads '
+                            f'{self.vmm.threads()}')
+            time.sleep(0.05)
+        rss = self.vmm.rss(self.vmm.ram)
+        if rss > self.rss + GROWTH:
+            raise Wrong(f'grew from {self.rss} to {rss} KiB')
+        expect('vmm.ping afterwards', self.vmm.call('GET', 'vmm.ping'), 200)
+        if self.runs:
+            before = self.vmm.ticks('vcpu')
+            while self.vmm.ticks('vcpu') <= before:
+                if time.time() > end + 5:
+                    raise Wrong('the guest does not run on')
+                time.sleep(0.05)
