@@ -41,7 +41,7 @@ static void print_hinted(enum hint hint, FILE *out)
 	}
 }
 
-/* ---- bash, which zsh can run too ---- */
+/* ---- bash ---- */
 
 static const char bash_head[] =
 	"# Completion of polyctl for bash; written by: polyctl completion bash\n"
@@ -79,6 +79,18 @@ static void bash_verb(const struct noun *n, const struct verb *v, FILE *out)
 	fputs("		;;\n", out);
 }
 
+static void print_nouns(FILE *out)
+{
+	for (unsigned i = 0; nouns[i]; i++)
+		fprintf(out, "%s ", nouns[i]->name);
+}
+
+static void print_verbs(const struct noun *n, FILE *out)
+{
+	for (const struct verb *v = n->verbs; v->name; v++)
+		fprintf(out, "%s ", v->name);
+}
+
 static void bash(FILE *out)
 {
 	fputs(bash_head, out);
@@ -93,48 +105,107 @@ static void bash(FILE *out)
 			bash_verb(nouns[i], v, out);
 	fputs("	'completion '*) words='bash zsh fish' ;;\n	esac\n", out);
 	fputs("	if [ \"$COMP_CWORD\" = 1 ]; then\n		words='", out);
-	for (unsigned i = 0; nouns[i]; i++)
-		fprintf(out, "%s ", nouns[i]->name);
+	print_nouns(out);
 	fputs("completion --help --version'\n	elif [ \"$COMP_CWORD\" = 2 ]; then\n"
 	      "		case $prev in\n",
 		out);
 	for (unsigned i = 0; nouns[i]; i++) {
 		fprintf(out, "		%s) words='", nouns[i]->name);
-		for (const struct verb *v = nouns[i]->verbs; v->name; v++)
-			fprintf(out, "%s ", v->name);
+		print_verbs(nouns[i], out);
 		fputs("--help' ;;\n", out);
 	}
 	fputs("		esac\n	fi\n", out);
 	fputs(bash_tail, out);
 }
 
+/* ---- zsh ---- */
+
+static const char zsh_head[] =
+	"#compdef polyctl\n"
+	"# Completion of polyctl for zsh; written by: polyctl completion zsh\n"
+	"_polyctl_devices() {\n"
+	"	local i=${words[(I)--socket]}\n"
+	"	if (( i && i < $#words )); then\n"
+	"		polyctl vm devices --ids --socket $words[i+1] 2>/dev/null\n"
+	"	else\n"
+	"		polyctl vm devices --ids 2>/dev/null\n"
+	"	fi\n"
+	"}\n"
+	"_polyctl() {\n";
+
+static void zsh_verb(const struct noun *n, const struct verb *v, FILE *out)
+{
+	fprintf(out, "	'%s %s')\n		compadd -- ", n->name, v->name);
+	print_flags(v->flags, out);
+	print_flags(n->flags, out);
+	fputs("--help\n", out);
+	if (v->keys) {
+		fputs("		if compset -P '*='; then _files; return; fi\n"
+		      "		compadd -S '' -- ",
+			out);
+		print_keys(v->keys, out);
+		putc('\n', out);
+	}
+	if (v->hint == HINT_DEVICE)
+		fputs("		compadd -- ${(f)\"$(_polyctl_devices)\"}\n", out);
+	if (v->hint == HINT_FILE)
+		fputs("		[[ $PREFIX == -* ]] || _files\n", out);
+	fputs("		;;\n", out);
+}
+
 static void zsh(FILE *out)
 {
-	fputs("#compdef polyctl\n"
-	      "# Completion of polyctl for zsh; written by: polyctl completion zsh\n"
-	      "autoload -Uz bashcompinit && bashcompinit\n",
+	fputs(zsh_head, out);
+	fputs("	case $words[CURRENT-1] in\n	", out);
+	print_hinted(HINT_FILE, out);
+	fputs(") _files; return ;;\n	", out);
+	print_hinted(HINT_NONE, out);
+	fputs(") return ;;\n	esac\n	if (( CURRENT == 2 )); then\n		compadd -- ", out);
+	print_nouns(out);
+	fputs("completion --help --version\n		return\n	fi\n"
+	      "	if (( CURRENT == 3 )); then\n		case $words[2] in\n",
 		out);
-	bash(out);
+	for (unsigned i = 0; nouns[i]; i++) {
+		fprintf(out, "		%s) compadd -- ", nouns[i]->name);
+		print_verbs(nouns[i], out);
+		fputs("--help ;;\n", out);
+	}
+	fputs("		completion) compadd -- bash zsh fish ;;\n		esac\n		return\n"
+	      "	fi\n	case \"$words[2] $words[3]\" in\n",
+		out);
+	for (unsigned i = 0; nouns[i]; i++)
+		for (const struct verb *v = nouns[i]->verbs; v->name; v++)
+			zsh_verb(nouns[i], v, out);
+	fputs("	esac\n}\n_polyctl \"$@\"\n", out);
 }
 
 /* ---- fish ---- */
 
+/* In single quotes. */
+static void fish_help(const char *help, FILE *out)
+{
+	fputs(" -d '", out);
+	for (; *help; help++)
+		fprintf(out, *help == '\'' ? "\\%c" : "%c", *help);
+	fputs("'\n", out);
+}
+
 static void fish_flags(const struct flag *f, const char *when, FILE *out)
 {
-	for (; f && f->name; f++)
-		fprintf(out, "complete -c polyctl -n '%s' -l %s%s -d '%s'\n", when, f->name + 2,
-			!f->value	       ? ""
-			: f->hint == HINT_FILE ? " -rF"
-					       : " -x",
-			strchr(f->help, '\'') ? "" : f->help);
+	for (; f && f->name; f++) {
+		fprintf(out, "complete -c polyctl -n '%s' -l %s", when, f->name + 2);
+		if (f->value)
+			fputs(f->hint == HINT_FILE ? " -rF" : " -x", out);
+		fish_help(f->help, out);
+	}
 }
 
 static void fish_verb(const struct noun *n, const struct verb *v, FILE *out)
 {
 	char when[160];
 
-	fprintf(out, "complete -c polyctl -n '__polyctl_at %s' -a %s -d '%s'\n", n->name, v->name,
-		strchr(v->help, '\'') ? "" : v->help);
+	fprintf(out, "complete -c polyctl -n '__polyctl_at %s' -a %s", n->name, v->name);
+	fish_help(v->help, out);
 	snprintf(when, sizeof(when), "__polyctl_at %s %s", n->name, v->name);
 	fish_flags(v->flags, when, out);
 	fish_flags(n->flags, when, out);
@@ -155,8 +226,9 @@ static void fish(FILE *out)
 	      "function __polyctl_at\n"
 	      "	set -l words (commandline -poc)\n"
 	      "	test (count $words) -gt (count $argv); or return 1\n"
-	      "	test \"$words[2..(math (count $argv) + 1)]\" = \"$argv\"; or return 1\n"
-	      "	test (count $argv) -gt 1; or test (count $words) -eq (math (count $argv) + 1)\n"
+	      "	set -l last (math (count $argv) + 1)\n"
+	      "	test \"$words[2..$last]\" = \"$argv\"; or return 1\n"
+	      "	test (count $argv) -gt 1; or test (count $words) -eq $last\n"
 	      "end\n"
 	      "function __polyctl_devices\n"
 	      "	set -l words (commandline -poc)\n"
@@ -167,8 +239,7 @@ static void fish(FILE *out)
 	      "complete -c polyctl -f\n"
 	      "complete -c polyctl -n 'test (count (commandline -poc)) -eq 1' -a '",
 		out);
-	for (unsigned i = 0; nouns[i]; i++)
-		fprintf(out, "%s ", nouns[i]->name);
+	print_nouns(out);
 	fputs("completion'\n"
 	      "complete -c polyctl -n '__polyctl_at completion' -a 'bash zsh fish'\n",
 		out);
