@@ -208,8 +208,9 @@ static void ask_cpus(struct vm_info *info, const struct cpus_config *c, struct v
 
 /* What was asked of a device: the words, or NULL when nobody asked. */
 static const char *asked_of(
-	const struct vm_config *c, const char *id, const char *what, char buf[24])
+	const struct vm_config *c, const char *id, const struct dev_achieved *a, char buf[24])
 {
+	const char *what = a->what;
 	uint32_t queue_size = 0;
 
 	for (unsigned i = 0; i < c->ndisks; i++) {
@@ -223,8 +224,10 @@ static const char *asked_of(
 		if (strcmp(id, c->net[i].id))
 			continue;
 		queue_size = c->net[i].queue_size;
+		/* Nobody asks for offloads: what the device can is on unless the driver or the
+		 * host says no. */
 		if (!strncmp(what, "offload", 7))
-			return "on";
+			return strcmp(a->text, "off: not offered") ? "on" : NULL;
 	}
 	if (strcmp(what, "queue_size") || !queue_size || queue_size == QUEUE_SIZE)
 		return NULL;
@@ -239,7 +242,7 @@ static void ask_device(struct vm_info *info, const struct vm_config *c, struct d
 	char buf[24];
 
 	for (unsigned i = 0; i < n; i++) {
-		const char *asked = asked_of(c, d->id, a[i].what, buf);
+		const char *asked = asked_of(c, d->id, &a[i], buf);
 		if (asked)
 			add(info, d->id, a[i].what, asked, a[i].text);
 	}

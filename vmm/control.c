@@ -315,14 +315,19 @@ int control_signals_block(void)
 static void on_signal(struct ev_fd *w, uint32_t events)
 {
 	struct control *c = container_of(w, struct control, signals);
+	const char *by_signal = "asked for by SIGQUIT";
 	struct signalfd_siginfo si;
 
 	(void)events;
 	if (read(w->fd, &si, sizeof(si)) != sizeof(si))
 		return;
 	if (si.ssi_signo == SIGQUIT && c->state == VM_RUNNING) {
-		atomic_store(&vm_requests(c->vm)->crash_why, "asked for by SIGQUIT");
+		atomic_store(&vm_requests(c->vm)->crash_why, by_signal);
 		vm_request(vm_requests(c->vm), REQ_CRASH);
+		return;
+	}
+	if (si.ssi_signo == SIGQUIT && c->state == VM_PAUSED) {
+		control_crash(c, by_signal);
 		return;
 	}
 	if (c->end.signal) {
