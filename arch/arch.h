@@ -109,6 +109,9 @@ int arch_vcpu_set(struct arch_vcpu *c, const struct arch_vcpu_state *s);
  * x86_64: an edge on LINT1; a vCPU whose local APIC has masked that pin ignores it. arm64: a
  * virtual SError, at which Linux panics. riscv64: none. */
 int arch_vcpu_nmi(struct arch_vcpu *c);
+/* Tells the guest that it stood still for a while, so that its watchdogs stay calm. Parked vCPU.
+ * Nothing where chip and guest have no such word between them. */
+void arch_vcpu_stood_still(struct arch_vcpu *c);
 /* Guest-virtual to guest-physical with the vCPU's present tables; 0 or -EFAULT. For reports. */
 int arch_vcpu_translate(struct arch_vcpu *c, const struct guest_mem *m,
 	const struct arch_vcpu_state *s, uint64_t gva, uint64_t *ret_gpa);

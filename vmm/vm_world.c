@@ -66,6 +66,8 @@ void vm_quiet_end(struct vm *vm)
 		if (d->ops->resume)
 			d->ops->resume(d);
 	}
+	for (unsigned i = 0; i < vm->nvcpus; i++)
+		arch_vcpu_stood_still(vm->vcpus[i].arch);
 }
 
 /* ---- what can be done to a machine ---- */

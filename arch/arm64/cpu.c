@@ -224,6 +224,11 @@ int arch_vcpu_nmi(struct arch_vcpu *c)
 	return kvm_vcpu_ioctl(c->vcpu, KVM_SET_VCPU_EVENTS, &ev);
 }
 
+void arch_vcpu_stood_still(struct arch_vcpu *c)
+{
+	(void)c;
+}
+
 int arch_vcpu_translate(struct arch_vcpu *c, const struct guest_mem *m,
 	const struct arch_vcpu_state *s, uint64_t gva, uint64_t *ret_gpa)
 {

@@ -209,3 +209,10 @@ int arch_vcpu_nmi(struct arch_vcpu *c)
 		return 0;
 	return kvm_vcpu_ioctl(c->vcpu, KVM_NMI, NULL);
 }
+
+/* KVM API, KVM_KVMCLOCK_CTRL: sets a flag in the guest's clock page. -EINVAL: it uses no kvmclock.
+ */
+void arch_vcpu_stood_still(struct arch_vcpu *c)
+{
+	kvm_vcpu_ioctl(c->vcpu, KVM_KVMCLOCK_CTRL, NULL);
+}
