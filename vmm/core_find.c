@@ -106,8 +106,8 @@ void core_find_map(
 	uint64_t gpa;
 
 	gva = align_down(gva, PAGE);
-	if (!(gva >> 63) || known(maps, gva) || s->translate(s->arg, gva, &gpa) < 0 ||
-		!guest_mem_ptr(m, gpa, PAGE))
+	if (maps->n == CORE_MAPS || !(gva >> 63) || known(maps, gva) ||
+		s->translate(s->arg, gva, &gpa) < 0 || !guest_mem_ptr(m, gpa, PAGE))
 		return;
 	l.gva_of_0 = gva - gpa;
 	if (mapped(&l, gpa + PAGE) || mapped(&l, gpa - PAGE))

@@ -54,14 +54,15 @@ static int translate(void *arg, uint64_t gva, uint64_t *ret_gpa)
 	return arch_vcpu_translate(s->vcpu, s->mem, s->state, gva, ret_gpa);
 }
 
-/* Whatever a register points to, and the pages of a stack above it. notes hold all registers. */
+/* Whatever a register points to, and the pages of a stack above it. notes hold all registers. A
+ * guest may have made tables that take long to look at: cancel is heard. */
 static void find_maps(
 	struct coredump *d, struct space *s, const uint8_t *notes, size_t len, uint64_t stext)
 {
 	struct core_space space = {translate, s};
 
 	core_find_map(s->mem, &space, stext, &d->maps);
-	for (size_t i = 0; i + 8 <= len; i += 4)
+	for (size_t i = 0; i + 8 <= len && !atomic_load(&d->cancel); i += 4)
 		for (unsigned page = 0; page < STACK_PAGES; page++)
 			core_find_map(
 				s->mem, &space, load_le(notes + i, 8) + page * PAGE, &d->maps);
