@@ -6,6 +6,17 @@
 #include <unistd.h>
 #include "vmm/base/num.h"
 
+/* Theirs stays open, but not in programs that we start. */
+static int duplicate(int fd)
+{
+	int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+
+	if (own < 0)
+		return -errno;
+	fcntl(fd, F_SETFD, FD_CLOEXEC);
+	return own;
+}
+
 int fd_arg(const char *flag, const char *text, int access, struct err *e)
 {
 	uint64_t n;
@@ -23,19 +34,19 @@ int fd_arg(const char *flag, const char *text, int access, struct err *e)
 	if (flags & O_PATH || ((flags & O_ACCMODE) != access && (flags & O_ACCMODE) != O_RDWR))
 		return err_set(e, ERR_HOST, -EINVAL, "%s %s: it is not open for %s", flag, text,
 			access == O_RDONLY ? "reading" : "writing");
-	int fd = fcntl((int)n, F_DUPFD_CLOEXEC, 3);
-	return fd >= 0 ? fd
-		       : err_set(e, ERR_HOST, -errno, "%s %s: %s", flag, text,
-				 strerrordesc_np(errno));
+	int own = duplicate((int)n);
+	if (own < 0)
+		err_set(e, ERR_HOST, own, "%s %s: %s", flag, text, strerrordesc_np(-own));
+	return own;
 }
 
 int fd_duplicate(const char *flag, const char *id, int fd, struct err *e)
 {
-	int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	int own = duplicate(fd);
 
-	return own >= 0 ? own
-			: err_set(e, ERR_HOST, -errno,
-				  "%s %s: fd=%d: %s; allowed: a file descriptor that is open in "
-				  "this process",
-				  flag, id, fd, strerrordesc_np(errno));
+	if (own < 0)
+		err_set(e, ERR_HOST, own,
+			"%s %s: fd=%d: %s; allowed: a file descriptor that is open in this process",
+			flag, id, fd, strerrordesc_np(-own));
+	return own;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* "fd=N" where a path is taken: N was opened by whoever started us, or came with a request, and
- * stays theirs. */
+ * stays theirs to close; what we start does not inherit it. */
 #ifndef VMM_BASE_FD_ARG_H
 #define VMM_BASE_FD_ARG_H
 

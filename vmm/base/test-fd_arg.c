@@ -24,7 +24,7 @@ Test(fd_arg, duplicates_what_is_open)
 	cr_assert_geq(fd, 3, "%s", e.text);
 	cr_expect_neq(fd, pipe_fd[0]);
 	cr_expect_eq(fcntl(fd, F_GETFD), FD_CLOEXEC);
-	cr_expect_eq(fcntl(pipe_fd[0], F_GETFD), 0);
+	cr_expect_eq(fcntl(pipe_fd[0], F_GETFD), FD_CLOEXEC); /* nor for children */
 	close(fd);
 	cr_expect_eq(ask(text, O_WRONLY, &e), -EINVAL);
 	cr_expect(strstr(e.text, "--kernel") && strstr(e.text, "writing"), "%s", e.text);
