@@ -14,16 +14,15 @@
 #include "devices/virtio/devs.h"
 #include "vmm/base/num.h"
 
-#define CID	   5
-#define RX	   0
-#define TX	   1
-#define HDR	   44
-#define RX_LEN	   512
-#define RING	   16
-#define STEPS	   60
-#define PEERS	   4
-#define PORTS	   4
-#define FIRST_PORT (1u << 30) /* of those that hosts get */
+#define CID    5
+#define RX     0
+#define TX     1
+#define HDR    44
+#define RX_LEN 512
+#define RING   16
+#define STEPS  60
+#define PEERS  4
+#define PORTS  2
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -37,6 +36,8 @@ static struct vsock_unix *host;
 static char dir[] = "/tmp/polyvisor-fuzz-XXXXXX";
 static int listener[2], peer[PEERS];
 static uint64_t heap_mark, rx, tx;
+/* The connection that a host has begun last, as its REQUEST said. */
+static uint32_t asked_guest, asked_host;
 
 static uint32_t take(struct input *in, unsigned bytes)
 {
@@ -79,7 +80,6 @@ static void clean_up(void)
 	rmdir(dir);
 }
 
-/* Two of the four ports are served. */
 static void serve(int port)
 {
 	struct sockaddr_un a = address(port);
@@ -122,29 +122,71 @@ static void run(struct guest_driver *g)
 static void give_rx(struct guest_driver *g, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++) {
-		struct guest_buf b = {rx + i % RING * RX_LEN, RX_LEN, true};
+		struct guest_buf b = {rx + g->q[RX].next_desc * RX_LEN, RX_LEN, true};
 
 		guest_add(g, RX, &b, 1);
 	}
 	g->t->kick(g, RX);
 }
 
-static void send_packet(struct guest_driver *g, struct input *in)
+/* Looks at what has come, and gives the buffers back. */
+static void receive(struct guest_driver *g)
 {
+	struct virtio_vsock_hdr h;
+	unsigned n = 0;
+	uint32_t id;
+
+	for (; guest_used_idx(g, RX) != g->q[RX].seen; n++) {
+		check(guest_wait_used(g, RX, &id, NULL));
+		memcpy(&h, guest_ptr(g, rx + id * RX_LEN, HDR), HDR);
+		if (h.op != VIRTIO_VSOCK_OP_REQUEST)
+			continue;
+		asked_guest = h.dst_port;
+		asked_host = h.src_port;
+	}
+	give_rx(g, n);
+}
+
+static struct virtio_vsock_hdr some_header(struct input *in)
+{
+	static const uint8_t ops[] = {1, 1, 1, 2, 2, 3, 4, 4, 5, 5, 5, 5, 5, 6, 6, 7};
 	struct virtio_vsock_hdr h = {.src_cid = CID,
 		.dst_cid = 2,
 		.src_port = take(in, 1) % PORTS,
-		.dst_port = take(in, 1) % (2 * PORTS),
+		.dst_port = take(in, 1) % PORTS,
 		.type = VIRTIO_VSOCK_TYPE_STREAM,
-		.op = take(in, 1) % 8,
+		.op = ops[take(in, 1) % sizeof(ops)],
 		.flags = take(in, 1) % 4,
 		.buf_alloc = take(in, 2),
-		.fwd_cnt = take(in, 1)};
+		.fwd_cnt = rarely(in) ? take(in, 1) : 0};
+
+	if (take(in, 1) & 1) {
+		h.src_port = asked_guest;
+		h.dst_port = asked_host;
+	}
+	return h;
+}
+
+static void settle(struct guest_driver *g)
+{
+	for (int i = 0; i < 30 && guest_used_idx(g, TX) != g->q[TX].avail_idx; i++)
+		usleep(10);
+}
+
+static void put(struct guest_driver *g, const struct virtio_vsock_hdr *h, const struct guest_buf *b,
+	unsigned n)
+{
+	memcpy(guest_ptr(g, tx, HDR), h, HDR);
+	guest_add(g, TX, b, n);
+	g->t->kick(g, TX);
+}
+
+static void send_packet(struct guest_driver *g, struct input *in)
+{
+	struct virtio_vsock_hdr h = some_header(in);
 	uint32_t len = take(in, 2) << (take(in, 1) % 2);
 	struct guest_buf b[] = {{tx, HDR, false}, {tx + HDR, len, false}};
 
-	if (h.dst_port >= PORTS)
-		h.dst_port += FIRST_PORT - PORTS;
 	h.len = h.op == VIRTIO_VSOCK_OP_RW ? len : 0;
 	if (rarely(in))
 		h.len = take(in, 4);
@@ -152,13 +194,25 @@ static void send_packet(struct guest_driver *g, struct input *in)
 		b[0].len = take(in, 1);
 	if (rarely(in))
 		((uint8_t *)&h)[take(in, 1) % HDR] = take(in, 1);
-	memcpy(guest_ptr(g, tx, HDR), &h, HDR);
 	if (rarely(in))
 		b[1].write = true;
-	guest_add(g, TX, b, len ? 2 : 1);
-	g->t->kick(g, TX);
-	while (take(in, 1) & 1 && guest_used_idx(g, TX) != g->q[TX].avail_idx)
-		usleep(10);
+	put(g, &h, b, len ? 2 : 1);
+	if (!rarely(in)) /* else the next one overwrites it while it is read */
+		settle(g);
+}
+
+/* More than a socket takes: the rest waits in the device. */
+static void pour(struct guest_driver *g, struct input *in)
+{
+	struct virtio_vsock_hdr h = some_header(in);
+	struct guest_buf b[] = {{tx, HDR, false}, {tx + HDR, 30000, false}};
+
+	h.op = VIRTIO_VSOCK_OP_RW;
+	h.len = b[1].len;
+	for (int i = 0; i < 9; i++) {
+		put(g, &h, b, 2);
+		settle(g);
+	}
 }
 
 static void host_connects(struct input *in)
@@ -207,9 +261,9 @@ static void host_acts(struct input *in)
 
 static void step(struct guest_driver *g, struct input *in)
 {
-	switch (take(in, 1) % 8) {
+	switch (take(in, 1) % 12) {
 	case 0:
-		give_rx(g, take(in, 1) % RING);
+		receive(g);
 		break;
 	case 1:
 		host_connects(in);
@@ -219,6 +273,9 @@ static void step(struct guest_driver *g, struct input *in)
 		host_acts(in);
 		break;
 	case 4:
+		pour(g, in);
+		break;
+	case 5:
 		if (!rarely(in))
 			break;
 		guest_rig_pause(&rig);
@@ -256,7 +313,7 @@ static void still_works(struct guest_driver *g)
 	do {
 		give_rx(g, 1);
 		check(guest_wait_used(g, RX, &id, NULL));
-		memcpy(&h, guest_ptr(g, rx, HDR), HDR);
+		memcpy(&h, guest_ptr(g, rx + id * RX_LEN, HDR), HDR);
 	} while (h.op != VIRTIO_VSOCK_OP_REQUEST || h.dst_port != 99);
 	drop_peers();
 }
@@ -268,6 +325,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!rig.device)
 		make();
 	run(&rig.g);
+	give_rx(&rig.g, take(&in, 1) % RING);
 	for (int i = 0; i < STEPS && in.n; i++)
 		step(&rig.g, &in);
 	still_works(&rig.g);

@@ -3,10 +3,6 @@
 #include <pthread.h>
 #include "devices/virtio/test-vsock.h"
 
-#define BOTH (VIRTIO_VSOCK_SHUTDOWN_RCV | VIRTIO_VSOCK_SHUTDOWN_SEND)
-#define SEND VIRTIO_VSOCK_SHUTDOWN_SEND
-#define RCV  VIRTIO_VSOCK_SHUTDOWN_RCV
-
 TestSuite(vsock, .timeout = 120);
 
 static uint64_t counter(struct box *b, const char *name)
@@ -33,6 +29,40 @@ Test(vsock, identity)
 	cr_expect_eq(virtio_vsock_new(&b.rig.f.host, "x", 2, b.u, &dev), -EINVAL);
 	cr_expect_eq(virtio_vsock_new(&b.rig.f.host, "x", UINT32_MAX, b.u, &dev), -EINVAL);
 	box_stop(&b);
+}
+
+Test(vsock, state)
+{
+	struct visit_buf saved = {0};
+	struct virtio_dev *a, *b;
+	struct fake_host f;
+	struct vsock_unix u = {.listen_fd = -1};
+	struct visitor *v;
+	uint64_t cid = 0;
+
+	cr_assert_eq(fake_host_init(&f, 2 * MIB, false), 0);
+	cr_assert_eq(virtio_vsock_new(&f.host, "_vsock", 7, &u, &a), 0);
+	cr_assert_eq(virtio_vsock_new(&f.host, "_vsock", 8, &u, &b), 0);
+	cr_assert_eq(visitor_new_save(&saved, &v), 0);
+	cr_expect_eq(a->ops->visit(a, v), 0);
+	visitor_free(v);
+	cr_assert_eq(visitor_new_load(saved.data, saved.len, &v), 0);
+	cr_expect_eq(b->ops->visit(b, v), 0);
+	visitor_free(v);
+	b->ops->config_read(b, 0, &cid, 8);
+	cr_expect_eq(cid, 7);
+	for (size_t i = 0; i < saved.len; i++)
+		if (saved.data[i] == 7 && i + 8 <= saved.len)
+			saved.data[i] = 2; /* the host's CID, wherever it stands */
+	cr_assert_eq(visitor_new_load(saved.data, saved.len, &v), 0);
+	cr_expect_lt(b->ops->visit(b, v), 0);
+	visitor_free(v);
+	b->ops->config_read(b, 0, &cid, 8);
+	cr_expect_eq(cid, 7);
+	visit_buf_fini(&saved);
+	virtio_dev_free(a);
+	virtio_dev_free(b);
+	fake_host_fini(&f);
 }
 
 /* The far end of an echo: sends back what it reads, in pieces of its own. */
@@ -292,119 +322,6 @@ Test(vsock, host_gives_up_at_once)
 	box_stop(&b);
 }
 
-Test(vsock, half_close_by_host)
-{
-	struct packet p;
-	struct box b;
-	struct flow f;
-	char text[8];
-	int fd;
-
-	box_start(&b);
-	fd = open_from_host(&b, &f);
-	cr_assert_eq(write(fd, "ask", 3), 3);
-	shutdown(fd, SHUT_WR);
-	expect_op(&b, &f, VIRTIO_VSOCK_OP_RW, 0, &p);
-	cr_expect_eq(memcmp(p.data, "ask", 3), 0);
-	expect_op(&b, &f, VIRTIO_VSOCK_OP_SHUTDOWN, SEND, NULL);
-	send_data(&b, &f, "answer", 6);
-	send_op(&b, &f, VIRTIO_VSOCK_OP_SHUTDOWN, BOTH);
-	expect_op(&b, &f, VIRTIO_VSOCK_OP_RST, 0, NULL);
-	host_read(fd, text, 6);
-	cr_expect_eq(memcmp(text, "answer", 6), 0);
-	expect_end(fd);
-	box_stop(&b);
-}
-
-Test(vsock, half_close_by_guest)
-{
-	struct packet p;
-	struct box b;
-	struct flow f;
-	char c;
-	int fd;
-
-	box_start(&b);
-	fd = open_from_host(&b, &f);
-	send_op(&b, &f, VIRTIO_VSOCK_OP_SHUTDOWN, SEND);
-	cr_expect_eq(read(fd, &c, 1), 0);
-	cr_assert_eq(write(fd, "more", 4), 4);
-	expect_op(&b, &f, VIRTIO_VSOCK_OP_RW, 0, &p);
-	cr_expect_eq(memcmp(p.data, "more", 4), 0);
-	close(fd);
-	expect_op(&b, &f, VIRTIO_VSOCK_OP_SHUTDOWN, BOTH, NULL);
-	send_op(&b, &f, VIRTIO_VSOCK_OP_RST, 0);
-	expect_silence(&b);
-
-	fd = open_from_host(&b, &f);
-	send_op(&b, &f, VIRTIO_VSOCK_OP_SHUTDOWN, RCV);
-	cr_expect_eq(send(fd, "x", 1, MSG_NOSIGNAL), -1, "the guest does not listen any more");
-	send_data(&b, &f, "y", 1);
-	host_read(fd, &c, 1);
-	close(fd);
-	expect_op(&b, &f, VIRTIO_VSOCK_OP_SHUTDOWN, BOTH, NULL);
-	box_stop(&b);
-}
-
-/* The host stops reading but has more to say: the guest is told, and what it sends is nothing. */
-Test(vsock, host_reads_no_more)
-{
-	static uint8_t data[32 * KIB];
-	struct packet p;
-	struct box b;
-	struct flow f;
-	int fd;
-
-	box_start(&b);
-	fd = open_from_host(&b, &f);
-	shutdown(fd, SHUT_RD);
-	send_data(&b, &f, data, sizeof(data));
-	expect_op(&b, &f, VIRTIO_VSOCK_OP_CREDIT_UPDATE, 0, NULL);
-	expect_op(&b, &f, VIRTIO_VSOCK_OP_SHUTDOWN, RCV, NULL);
-	cr_assert_eq(write(fd, "bye", 3), 3);
-	expect_op(&b, &f, VIRTIO_VSOCK_OP_RW, 0, &p);
-	close(fd);
-	expect_op(&b, &f, VIRTIO_VSOCK_OP_SHUTDOWN, BOTH, NULL);
-	box_stop(&b);
-}
-
-/* Sends until the credit is used up; returns the bytes. */
-static uint32_t fill(struct box *b, struct flow *f)
-{
-	static uint8_t data[4096];
-	struct packet p;
-
-	for (uint32_t n; (n = MIN(guest_credit(f), (uint32_t)sizeof(data)));) {
-		for (uint32_t i = 0; i < n; i++)
-			data[i] = (f->sent + i) * 7 >> 3;
-		send_data(b, f, data, n);
-		while (guest_used_idx(b->g, RX) != b->g->q[RX].seen) {
-			receive(b, &p);
-			cr_expect_eq(p.h.op, VIRTIO_VSOCK_OP_CREDIT_UPDATE);
-			f->peer_fwd = p.h.fwd_cnt;
-		}
-		if (!guest_credit(f)) { /* the last word? */
-			send_op(b, f, VIRTIO_VSOCK_OP_CREDIT_REQUEST, 0);
-			expect_op(b, f, VIRTIO_VSOCK_OP_CREDIT_UPDATE, 0, NULL);
-		}
-	}
-	return f->sent;
-}
-
-static void expect_filled(int fd, uint32_t total)
-{
-	uint8_t byte[4096];
-
-	for (uint32_t at = 0; at < total;) {
-		uint32_t n = MIN(total - at, (uint32_t)sizeof(byte));
-
-		host_read(fd, byte, n);
-		for (uint32_t i = 0; i < n; i++, at++)
-			if (byte[i] != (uint8_t)(at * 7 >> 3))
-				cr_assert_fail("byte %u", at);
-	}
-}
-
 /* The host does not read: the guest's credit ends, and comes back with the reading. */
 Test(vsock, slow_host)
 {
@@ -425,33 +342,6 @@ Test(vsock, slow_host)
 	expect_filled(fd, 0);
 	close(fd);
 	box_stop(&b);
-}
-
-/* A guest that closes at once is let go; its last bytes still arrive. */
-Test(vsock, close_with_bytes_waiting)
-{
-	struct box b;
-	struct flow f;
-	uint32_t total;
-	int fd;
-
-	box_start(&b);
-	fd = open_from_host(&b, &f);
-	total = fill(&b, &f);
-	send_op(&b, &f, VIRTIO_VSOCK_OP_SHUTDOWN, BOTH);
-	expect_op(&b, &f, VIRTIO_VSOCK_OP_RST, 0, NULL);
-	expect_filled(fd, total);
-	expect_end(fd);
-	fd = open_from_host(&b, &f);
-	fill(&b, &f);
-	send_op(&b, &f, VIRTIO_VSOCK_OP_SHUTDOWN, BOTH);
-	close(fd);
-	expect_op(&b, &f, VIRTIO_VSOCK_OP_RST, 0, NULL);
-	fd = open_from_host(&b, &f);
-	fill(&b, &f);
-	send_op(&b, &f, VIRTIO_VSOCK_OP_SHUTDOWN, BOTH);
-	box_stop(&b);
-	close(fd);
 }
 
 Test(vsock, credit_overdrawn)
@@ -530,67 +420,5 @@ Test(vsock, buffers_come_late)
 	cr_expect(seen[0] == 5 && seen[1] == 5);
 	close(fd[0]);
 	close(fd[1]);
-	box_stop(&b);
-}
-
-Test(vsock, reset_closes_everything)
-{
-	struct box b;
-	struct flow f;
-	int fd;
-
-	box_start(&b);
-	for (int i = 0; i < 3; i++) {
-		fd = open_from_host(&b, &f);
-		if (i == 1)
-			fill(&b, &f);
-		cr_assert(guest_reset(b.g));
-		if (i != 1)
-			expect_end(fd);
-		else
-			close(fd);
-		fd = host_connect(&b, "CONNECT 9\n"); /* waits for the next driver */
-		box_queues(&b);
-		give_rx(&b, RX_N);
-		expect_op(&b, &(struct flow){.guest_port = 9, .host_port = f.host_port + 1},
-			VIRTIO_VSOCK_OP_REQUEST, 0, NULL);
-		close(fd);
-		expect_op(&b, &(struct flow){.guest_port = 9, .host_port = f.host_port + 1},
-			VIRTIO_VSOCK_OP_RST, 0, NULL);
-	}
-	box_stop(&b);
-}
-
-/* While paused nothing moves; afterwards everything is still there. */
-Test(vsock, pause_keeps_connections)
-{
-	struct packet p;
-	struct box b;
-	struct flow f;
-	char text[8];
-	int fd, late;
-
-	box_start_on(&b, &guest_pci_msix);
-	give_rx(&b, RX_N);
-	fd = open_from_host(&b, &f);
-	for (int i = 0; i < 3; i++) {
-		guest_rig_pause(&b.rig);
-		cr_assert_eq(write(fd, "wait", 4), 4);
-		late = host_connect(&b, "CONNECT 8\n");
-		expect_silence(&b);
-		b.rig.device->ops->resume(b.rig.device);
-		for (int k = 0; k < 2; k++) {
-			receive(&b, &p);
-			cr_expect(p.h.op == (p.h.dst_port == 8 ? VIRTIO_VSOCK_OP_REQUEST
-							       : VIRTIO_VSOCK_OP_RW));
-		}
-		f.received += 4;
-		send_data(&b, &f, "go on", 5);
-		host_read(fd, text, 5);
-		close(late);
-		receive(&b, &p);
-		cr_expect_eq(p.h.op, VIRTIO_VSOCK_OP_RST);
-	}
-	close(fd);
 	box_stop(&b);
 }

@@ -28,6 +28,10 @@
 #define TX_LEN (HDR + 64 * KIB)
 #define ALLOC  (32 * KIB) /* what the guest lets the host send ahead */
 
+#define BOTH (VIRTIO_VSOCK_SHUTDOWN_RCV | VIRTIO_VSOCK_SHUTDOWN_SEND)
+#define SEND VIRTIO_VSOCK_SHUTDOWN_SEND
+#define RCV  VIRTIO_VSOCK_SHUTDOWN_RCV
+
 struct box {
 	struct guest_rig rig;
 	struct guest_driver *g;
@@ -212,7 +216,8 @@ static inline int host_connect(struct box *b, const char *line)
 
 	set_limit(fd);
 	cr_assert_eq(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
-	cr_assert_eq(send(fd, line, strlen(line), MSG_NOSIGNAL), (ssize_t)strlen(line));
+	if (*line)
+		cr_assert_eq(send(fd, line, strlen(line), MSG_NOSIGNAL), (ssize_t)strlen(line));
 	return fd;
 }
 
@@ -287,6 +292,43 @@ static inline int open_from_guest(struct box *b, struct flow *f, int listener, u
 	cr_assert_geq(fd, 0);
 	set_limit(fd);
 	return fd;
+}
+
+/* Sends until the credit is used up; returns the bytes. */
+static inline uint32_t fill(struct box *b, struct flow *f)
+{
+	static uint8_t data[4096];
+	struct packet p;
+
+	for (uint32_t n; (n = MIN(guest_credit(f), (uint32_t)sizeof(data)));) {
+		for (uint32_t i = 0; i < n; i++)
+			data[i] = (f->sent + i) * 7 >> 3;
+		send_data(b, f, data, n);
+		while (guest_used_idx(b->g, RX) != b->g->q[RX].seen) {
+			receive(b, &p);
+			cr_expect_eq(p.h.op, VIRTIO_VSOCK_OP_CREDIT_UPDATE);
+			f->peer_fwd = p.h.fwd_cnt;
+		}
+		if (!guest_credit(f)) { /* the last word? */
+			send_op(b, f, VIRTIO_VSOCK_OP_CREDIT_REQUEST, 0);
+			expect_op(b, f, VIRTIO_VSOCK_OP_CREDIT_UPDATE, 0, NULL);
+		}
+	}
+	return f->sent;
+}
+
+static inline void expect_filled(int fd, uint32_t total)
+{
+	uint8_t byte[4096];
+
+	for (uint32_t at = 0; at < total;) {
+		uint32_t n = MIN(total - at, (uint32_t)sizeof(byte));
+
+		host_read(fd, byte, n);
+		for (uint32_t i = 0; i < n; i++, at++)
+			if (byte[i] != (uint8_t)(at * 7 >> 3))
+				cr_assert_fail("byte %u", at);
+	}
 }
 
 #endif

@@ -380,6 +380,12 @@ static void vsock_reset(struct virtio_dev *d)
 	queue_run_reset(of_dev(d)->run);
 }
 
+/* §5.10.4 */
+static bool usable(uint64_t cid)
+{
+	return cid > VSOCK_HOST_CID && cid < UINT32_MAX;
+}
+
 /* Connections do not outlive the process that has their sockets: none are saved. */
 static int vsock_visit(struct virtio_dev *d, struct visitor *v)
 {
@@ -390,9 +396,12 @@ static int vsock_visit(struct virtio_dev *d, struct visitor *v)
 	visit_begin(v, "vsock", &version);
 	visit_u64(v, "guest_cid", &cid);
 	visit_end(v);
-	if (visit_mode(v) == VISIT_LOAD && !visit_status(v))
-		s->config.guest_cid = s->conns.guest_cid = cid;
-	return visit_status(v);
+	if (visit_mode(v) != VISIT_LOAD || visit_status(v))
+		return visit_status(v);
+	if (!usable(cid))
+		return visit_fail(v, -EINVAL);
+	s->config.guest_cid = s->conns.guest_cid = cid;
+	return 0;
 }
 
 static unsigned vsock_counters(struct virtio_dev *d, struct dev_counter *ret, unsigned max)
@@ -449,7 +458,7 @@ int virtio_vsock_new(struct dev_host *h, const char *id, uint64_t cid, struct vs
 	const char *names[] = {id};
 	int r;
 
-	if (cid <= VSOCK_HOST_CID || cid >= UINT32_MAX) /* §5.10.4 */
+	if (!usable(cid))
 		return -EINVAL;
 	v = calloc(1, sizeof(*v));
 	if (!v)
