@@ -11,6 +11,7 @@
 static atomic_bool hold_vcpus;	/* in the guest, deaf to kicks */
 static atomic_bool held_vcpu;	/* one is */
 static atomic_bool hold_ioctls; /* the core dump's job, in its first */
+static atomic_ulong fail_ioctl; /* 0 = none */
 static atomic_bool hold_device; /* pausing does not end */
 
 int kvm_fake_on_run(struct kvm_vcpu *v)
@@ -26,11 +27,10 @@ int kvm_fake_on_run(struct kvm_vcpu *v)
 
 int kvm_fake_on_ioctl(unsigned long req, void *arg)
 {
-	(void)req;
 	(void)arg;
 	while (atomic_load(&hold_ioctls))
 		usleep(1000);
-	return 1;
+	return req == atomic_load(&fail_ioctl) ? -ENOMEM : 1;
 }
 
 static bool slow_paused(const struct device *d)
@@ -298,6 +298,26 @@ Test(life, a_failed_boot_leaves_it_created)
 	cr_expect_eq(state_of(&r), VM_CREATED);
 	cr_expect_eq(count_entries("/proc/self/fd"), fds);
 	cr_expect_eq(count_entries("/proc/self/task"), threads);
+	rig_end(&r);
+}
+
+Test(life, a_failed_reboot_leaves_it_created)
+{
+	struct rig r = {0};
+	struct err e;
+
+	rig_start(&r);
+	rig_reach(&r, VM_CREATED);
+	unsigned fds = count_entries("/proc/self/fd"), threads = count_entries("/proc/self/task");
+	cr_assert_eq(call(&r, VM_BOOT, NULL), 0);
+	atomic_store(&fail_ioctl, KVM_SET_USER_MEMORY_REGION);
+	cr_expect_eq(call(&r, VM_REBOOT, &e), -ENOMEM);
+	cr_expect(strstr(e.text, "--memory"), "%s", e.text);
+	cr_expect_eq(state_of(&r), VM_CREATED);
+	cr_expect_eq(count_entries("/proc/self/fd"), fds);
+	cr_expect_eq(count_entries("/proc/self/task"), threads);
+	atomic_store(&fail_ioctl, 0);
+	cr_expect_eq(call(&r, VM_BOOT, &e), 0, "%s", e.text);
 	rig_end(&r);
 }
 

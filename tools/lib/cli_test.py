@@ -99,6 +99,19 @@ def usage_cases():
     refused('unknown device', [*k, '--device', 'toaster'], 2, '--device', 'test-exit')
     refused('unknown reboot action', [*k, '--on-reboot', 'maybe'], 2, '--on-reboot', 'restart')
     refused('unknown machine version', [*k, '--machine', 'version=99'], 2, '--machine version')
+    refused('unknown seccomp mode', [*k, '--seccomp', 'maybe'], 2, '--seccomp', 'log')
+    refused('nobody to boot again', [*k, '--no-shutdown'], 2, '--no-shutdown', '--api-socket')
+    refused('API socket not a socket', [*k, '--api-socket', 'fd=0'], 2, '--api-socket')
+    refused('API socket nowhere', [*k, '--api-socket', f'path={DIR}/none/s'], 1, '--api-socket',
+            'No such file')
+    refused('event monitor nowhere', [*k, '--event-monitor', f'path={DIR}/none/s'], 1,
+            '--event-monitor', 'No such file')
+    refused('machine without a kernel beside an API socket',
+            ['--cpus', 'boot=1', '--api-socket', path('s')], 2, '--kernel')
+    refused('kernel a bad descriptor', ['--kernel', 'fd=77'], 1, '--kernel fd=77')
+    refused('kernel not a descriptor', ['--kernel', 'fd=x'], 2, '--kernel fd=x')
+    refused('a host CPU that is not there', [*k, '--cpus', 'affinity=[0@[1000]]'], 2,
+            '--cpus affinity', '1000')
     refused('unknown cpu model', [*k, '--cpus', 'model=486'], 2, '--cpus model', 'host')
 
 
