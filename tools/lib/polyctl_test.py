@@ -17,7 +17,8 @@ import tempfile
 import termios
 import time
 
-POLYVISOR, POLYCTL, CHIP = sys.argv[1:4]
+POLYVISOR, POLYCTL = map(os.path.abspath, sys.argv[1:3])
+CHIP = sys.argv[3]
 TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 DIR = tempfile.mkdtemp(prefix='polyctl-test-')
 SOCKET = os.path.join(DIR, 'vm.sock')
@@ -197,7 +198,7 @@ def life():
         ask = ('compopt() { :; }; w() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _polyctl; '
                'echo "${COMPREPLY[*]}"; }; w polyctl vm de; w polyctl vm add-disk read; '
                'w polyctl vm device ""')
-        path = os.path.dirname(os.path.abspath(POLYCTL)) + ':' + ENV['PATH']
+        path = os.path.dirname(POLYCTL) + ':' + ENV['PATH']
         p = subprocess.run(['bash', '-c', script + ask], env=dict(ENV, PATH=path), capture_output=True,
                            text=True, timeout=20)
         lines = p.stdout.splitlines()
