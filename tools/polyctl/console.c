@@ -42,6 +42,7 @@ size_t escape_filter(struct escape *s, char *p, size_t n)
 int console_find(const json_t *info, const char *name, bool *ret_is_socket, const char **ret_path,
 	struct err *e)
 {
+	const char *what = strcmp(name, "serial") ? "virtio console" : "serial port";
 	json_t *c = json_object_get(json_object_get(info, "config"), name);
 	const char *mode = json_string_value(json_object_get(c, "mode"));
 	const char *file = json_string_value(json_object_get(c, "file"));
@@ -57,15 +58,15 @@ int console_find(const json_t *info, const char *name, bool *ret_is_socket, cons
 		return 0;
 	if (mode && !strcmp(mode, "File"))
 		return err_set(e, ERR_HOST, -ENOTTY,
-			"the %s writes to %.200s and reads nothing; look at it with tail -f", name,
+			"the %s writes to %.200s and reads nothing; look at it with tail -f", what,
 			file ? file : "a file");
 	if (mode && !strcmp(mode, "Tty"))
 		return err_set(e, ERR_HOST, -ENOTTY,
-			"the %s is the terminal where polyvisor was started (mode Tty)", name);
+			"the %s is the terminal where polyvisor was started (mode Tty)", what);
 	return err_set(e, ERR_HOST, -ENOTTY,
-		"the %s is of mode %.20s, which nobody can attach to; create the machine with --%s "
-		"pty, or socket=PATH",
-		name, mode ? mode : "unknown", name);
+		"the %s is of mode %.20s, to which nobody can attach; create the machine with --%s "
+		"pty or --%s socket=PATH",
+		what, mode ? mode : "unknown", name, name);
 }
 
 static int open_console(bool is_socket, const char *path, struct err *e)

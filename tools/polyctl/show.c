@@ -134,7 +134,9 @@ static const char *backing_of(const json_t *device, const char *id)
 	for (unsigned i = 0; own && !strcmp(own, id) && i < ARRAY_SIZE(keys); i++)
 		if (text_of(device, keys[i]))
 			return text_of(device, keys[i]);
-	return NULL;
+	return own && !strcmp(own, id) && json_is_integer(json_object_get(device, "fd"))
+		       ? "a descriptor"
+		       : NULL;
 }
 
 static const char *device_backing(const json_t *config, const char *id)
