@@ -110,6 +110,20 @@ static void restore_bar(struct guest_driver *g)
 	pci_root_remap(g->root);
 }
 
+/* The world stops, perhaps while a queue is on its way to something; a person asks meanwhile. */
+static void pause_and_ask(struct input *in)
+{
+	char buf[64];
+
+	if (take(in, 1) & 1)
+		guest_rig_pause(&rig);
+	else
+		rig.device->ops->pause(rig.device);
+	check(guest_rig_counter(&rig, "bytes") != UINT64_MAX);
+	check(*guest_rig_achieved(&rig, "queue_size", buf));
+	guest_rig_resume(&rig);
+}
+
 static void step(struct guest_driver *g, struct input *in)
 {
 	switch (take(in, 1) % 12) {
@@ -133,6 +147,9 @@ static void step(struct guest_driver *g, struct input *in)
 		break;
 	case 7:
 		g->t->interrupted(g, 0);
+		break;
+	case 8:
+		pause_and_ask(in);
 		break;
 	default:
 		offer(g, in);
