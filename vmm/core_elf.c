@@ -42,26 +42,72 @@ void core_notes_fini(struct core_notes *n)
 	*n = (struct core_notes){0};
 }
 
-/* Only a sealed memfd says what was never touched: a private mapping hides what lies over its
- * file's holes, and untouched anonymous memory reads as the shared zero page. */
-bool core_mem_next(const struct mem_region *r, uint64_t off, uint64_t *ret_off, uint64_t *ret_end)
+int core_pagemap(void)
 {
-	off_t data, hole;
+	return open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+}
 
-	if (off >= r->size)
-		return false;
-	*ret_off = off;
-	*ret_end = r->size;
-	if (r->fd < 0 || fcntl(r->fd, F_GET_SEALS) < 0)
+/* Documentation/admin-guide/mm/pagemap.rst: 64 bits a page, of which 63 is "present", 62 "swapped".
+ */
+#define PAGEMAP_HAS (UINT64_C(3) << 62)
+#define WINDOW	    512
+
+/* From the first to the last page that is there, among the next that has any. */
+static bool next_anonymous(
+	const struct mem_region *r, int pagemap, uint64_t off, uint64_t *ret_off, uint64_t *ret_end)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), n, first, last;
+	uint64_t has[WINDOW];
+
+	for (; off < r->size; off += n * page) {
+		uint64_t at = ((uintptr_t)r->host + off) / page * sizeof(has[0]);
+
+		n = MIN((size_t)WINDOW, (r->size - off) / page);
+		if (pread(pagemap, has, n * 8, (off_t)at) != (ssize_t)(n * 8)) {
+			*ret_off = off;
+			*ret_end = r->size;
+			return true;
+		}
+		for (first = 0; first < n && !(has[first] & PAGEMAP_HAS); first++)
+			;
+		if (first == n)
+			continue;
+		for (last = n - 1; !(has[last] & PAGEMAP_HAS); last--)
+			;
+		*ret_off = off + first * page;
+		*ret_end = off + (last + 1) * page;
 		return true;
-	data = lseek(r->fd, (off_t)(r->fd_offset + off), SEEK_DATA);
+	}
+	return false;
+}
+
+static bool next_memfd(
+	const struct mem_region *r, uint64_t off, uint64_t *ret_off, uint64_t *ret_end)
+{
+	off_t data = lseek(r->fd, (off_t)(r->fd_offset + off), SEEK_DATA), hole;
+
+	if (data < 0 && errno == ENXIO) /* no more */
+		return false;
 	if (data < 0)
-		return errno != ENXIO; /* no more data */
+		return true;
 	hole = lseek(r->fd, data, SEEK_HOLE);
 	*ret_off = (uint64_t)data - r->fd_offset;
 	if (hole > data)
 		*ret_end = MIN((uint64_t)hole - r->fd_offset, r->size);
 	return *ret_off < r->size;
+}
+
+/* A file mapped privately is read whole: its own pages lie under those that the guest wrote. */
+bool core_mem_next(
+	const struct mem_region *r, int pagemap, uint64_t off, uint64_t *ret_off, uint64_t *ret_end)
+{
+	if (off >= r->size)
+		return false;
+	*ret_off = off;
+	*ret_end = r->size;
+	if (r->fd < 0)
+		return next_anonymous(r, pagemap, off, ret_off, ret_end);
+	return fcntl(r->fd, F_GET_SEALS) < 0 || next_memfd(r, off, ret_off, ret_end);
 }
 
 static int write_all(int fd, const void *buf, size_t len, uint64_t at)
@@ -105,9 +151,10 @@ static int write_sparse(int fd, const uint8_t *p, size_t len, uint64_t at)
 
 static int write_region(int fd, const struct mem_region *r, uint64_t at, const atomic_bool *cancel)
 {
+	cleanup_fd int pagemap = core_pagemap();
 	uint64_t off = 0, end;
 
-	for (; core_mem_next(r, off, &off, &end); off = end)
+	for (; core_mem_next(r, pagemap, off, &off, &end); off = end)
 		for (size_t len; off < end; off += len) {
 			int ret;
 
@@ -204,7 +251,8 @@ int core_elf_write(const struct guest_mem *m, const struct core_notes *notes,
 	if (r == 0)
 		r = write_all(fd, notes->data, notes->len, h->p[0].p_offset);
 	for (unsigned i = 0; i < m->n && r == 0; i++)
-		r = write_region(fd, &m->region[i], at[i], cancel);
+		r = atomic_load(cancel) ? -ECANCELED
+					: write_region(fd, &m->region[i], at[i], cancel);
 	if (r == 0 && ftruncate(fd, (off_t)size) < 0) /* it may end in a hole */
 		r = -errno;
 	return r;

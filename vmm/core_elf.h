@@ -37,8 +37,12 @@ void core_notes_fini(struct core_notes *n);
 int core_elf_write(const struct guest_mem *m, const struct core_notes *notes,
 	const struct core_maps *maps, unsigned machine, int fd, const atomic_bool *cancel);
 
-/* The next bytes of region r at or after `off` that may differ from zero: *ret_off up to *ret_end.
- * false: none. Memory that was never touched is left alone, as reading it would allocate it. */
-bool core_mem_next(const struct mem_region *r, uint64_t off, uint64_t *ret_off, uint64_t *ret_end);
+/* The next bytes of region r at or after `off` (a multiple of the host's page) that may differ from
+ * zero: *ret_off up to *ret_end. false: none. Memory that was never touched is passed over: reading
+ * it would allocate it, or at least its page tables. pagemap is from core_pagemap(). */
+bool core_mem_next(const struct mem_region *r, int pagemap, uint64_t off, uint64_t *ret_off,
+	uint64_t *ret_end);
+/* A descriptor to close, or -1 where there is none: then anonymous memory is read whole. */
+int core_pagemap(void);
 
 #endif

@@ -161,14 +161,15 @@ static int take(const uint8_t *p, size_t len, struct core_notes *notes, uint64_t
 static int find_in(const struct mem_region *r, struct core_notes *notes, uint64_t *ret_stext,
 	const atomic_bool *cancel)
 {
+	cleanup_fd int pagemap = core_pagemap();
 	uint64_t off = 0, end;
 
-	for (; core_mem_next(r, off, &off, &end); off = end)
-		for (; off < end; off += PAGE) {
+	for (; core_mem_next(r, pagemap, off, &off, &end); off = end)
+		for (uint64_t start = off; off < end; off += PAGE) {
 			size_t len = note_at(r->host + off, r->size - off);
 			if (len)
 				return take(r->host + off, len, notes, ret_stext);
-			if (off % MIB == 0 && atomic_load(cancel))
+			if ((off - start) % MIB == 0 && atomic_load(cancel))
 				return -ECANCELED;
 		}
 	return 0;

@@ -180,6 +180,25 @@ Test(core_elf, memory_never_touched_stays_so)
 	cr_assert_leq(allocated(&mem), 64 * 1024);
 }
 
+/* A page that is there may bring a huge page's worth of neighbours, which lie in two windows. */
+Test(core_elf, untouched_anonymous_memory_is_passed_over)
+{
+	int pagemap = core_pagemap();
+	uint64_t off, end;
+
+	cr_assert_geq(pagemap, 0);
+	put(0x40000000 + LOW - 1, "x", 1);
+	cr_assert(core_mem_next(&mem.region[0], pagemap, 0, &off, &end));
+	cr_assert_geq(off, LOW - 4 * MIB, "%#llx", (unsigned long long)off);
+	while (core_mem_next(&mem.region[0], pagemap, end, &off, &end))
+		;
+	cr_assert_eq(end, LOW);
+	cr_assert(!core_mem_next(&mem.region[1], pagemap, 0, &off, &end));
+	cr_assert(core_mem_next(&mem.region[0], -1, 0, &off, &end)); /* nobody tells */
+	cr_assert(off == 0 && end == LOW);
+	close(pagemap);
+}
+
 Test(core_elf, a_mapping_points_at_the_same_bytes)
 {
 	Elf64_Phdr p;

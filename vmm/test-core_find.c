@@ -227,6 +227,7 @@ Test(core_find, cancelled)
 	struct core_notes notes = {0};
 	uint64_t stext;
 
+	put_note(RAM, strlen(info), 0); /* memory that is there, to be looked at */
 	atomic_store(&cancel, true);
 	cr_assert_eq(core_find_vmcoreinfo(&mem, &notes, &stext, &cancel), -ECANCELED);
 }
