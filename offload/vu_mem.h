@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A front-end's memory in a back-end: regions that came as file descriptors, mapped, and kept both
+ * as guest-physical (what descriptors hold) and by the front-end's own addresses (what ring
+ * addresses are given in). A region is mapped only if its file cannot shrink under us: a memfd
+ * sealed with F_SEAL_SHRINK, or hugetlbfs; a truncated file would be a SIGBUS in our hands. Regions
+ * may be added while rings run; replacing or removing needs them stopped. */
+#ifndef OFFLOAD_VU_MEM_H
+#define OFFLOAD_VU_MEM_H
+
+#include "offload/vhost_user.h"
+#include "vmm/base/mem.h"
+
+struct vu_mem {
+	struct guest_mem guest; /* dev_host.dma */
+	struct {
+		uint64_t uva;
+		void *map; /* the whole mapping, from offset 0 of the page that holds `offset` */
+		size_t map_len;
+	} extra[VU_MEM_SLOTS];
+	bool allow_unsealed; /* the operator said so */
+};
+
+void vu_mem_init(struct vu_mem *m);
+void vu_mem_fini(struct vu_mem *m);
+/* fds are borrowed. 0; -EINVAL sizes, overlap, wrap-around; -EPERM not sealed; -ENOSPC; mmap's. */
+int vu_mem_set(struct vu_mem *m, const struct vu_mem_table *t, const int *fds);
+int vu_mem_add(struct vu_mem *m, const struct vu_region *r, int fd);
+int vu_mem_remove(struct vu_mem *m, const struct vu_region *r);
+/* Guest-physical address of [uva, uva+len), or -EFAULT. */
+int vu_mem_gpa(const struct vu_mem *m, uint64_t uva, uint64_t len, uint64_t *ret_gpa);
+
+#endif
