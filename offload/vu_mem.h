@@ -17,14 +17,16 @@ struct vu_mem {
 		void *map; /* the whole mapping, from offset 0 of the page that holds `offset` */
 		size_t map_len;
 	} extra[VU_MEM_SLOTS];
-	bool allow_unsealed; /* the operator said so */
+	bool allow_unsealed; /* the operator said so; set after vu_mem_init */
 };
 
 void vu_mem_init(struct vu_mem *m);
-void vu_mem_fini(struct vu_mem *m);
-/* fds are borrowed. 0; -EINVAL sizes, overlap, wrap-around; -EPERM not sealed; -ENOSPC; mmap's. */
+void vu_mem_fini(struct vu_mem *m); /* unmaps; m is as after vu_mem_init, allow_unsealed kept */
+/* fds are borrowed. 0, or with m untouched: -EINVAL sizes, alignment, overlap, wrap-around; -ENXIO
+ * the file is shorter than the region; -EPERM not sealed; -ENOSPC; mmap's. */
 int vu_mem_set(struct vu_mem *m, const struct vu_mem_table *t, const int *fds);
 int vu_mem_add(struct vu_mem *m, const struct vu_region *r, int fd);
+/* By address and size, as the specification has it. -ENOENT. */
 int vu_mem_remove(struct vu_mem *m, const struct vu_region *r);
 /* Guest-physical address of [uva, uva+len), or -EFAULT. */
 int vu_mem_gpa(const struct vu_mem *m, uint64_t uva, uint64_t len, uint64_t *ret_gpa);

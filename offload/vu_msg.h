@@ -17,12 +17,17 @@ struct vu_rule {
 	uint8_t fds_min, fds_max;
 	bool replies; /* the request has a reply of its own */
 	uint16_t reply_min, reply_max;
+	uint8_t reply_fds; /* at most, with the reply */
+	/* What the numbers above cannot say (a count inside the payload); NULL = nothing. */
+	bool (*shape)(const struct vu_msg *m);
 	uint64_t needs; /* protocol feature that must have been agreed, as a mask; 0 = none */
 };
 /* NULL: no such request. Pure. */
 const struct vu_rule *vu_rule(uint32_t request);
 const struct vu_rule *vu_backend_rule(uint32_t request); /* on the back-end's own channel */
-/* 0, or -EPROTO and *ret_why (static text). m is a request when !reply. Pure. */
+/* 0, or -EPROTO and *ret_why (static text). m is a request when !reply. A reply to a request that
+ * has none of its own is the acknowledgement of REPLY_ACK, a u64. VU_NEED_REPLY is no offence where
+ * REPLY_ACK was not agreed: front-ends set it early and then expect no answer. Pure. */
 int vu_check(const struct vu_rule *r, const struct vu_msg *m, bool reply, uint64_t agreed,
 	const char **ret_why);
 
@@ -41,8 +46,13 @@ struct vu_conn_ops {
 int vu_conn_new(struct ev_loop *loop, int fd, const struct vu_conn_ops *ops, void *arg,
 	struct vu_conn **ret_conn);
 void vu_conn_free(struct vu_conn *c); /* also from inside its handlers; NULL is fine */
+/* While paused no message is delivered; the peer's leaving is. Also from inside the handlers. */
+void vu_conn_pause(struct vu_conn *c, bool paused);
 /* Queues m (fds are dup'ed when it cannot leave at once). -EPIPE when the peer lets more than 64
- * messages pile up. */
+ * messages pile up, or has left. */
 int vu_conn_send(struct vu_conn *c, const struct vu_msg *m);
+
+/* Closes what is left in m->fds. */
+void vu_msg_close_fds(struct vu_msg *m);
 
 #endif

@@ -46,9 +46,13 @@ void guest_mem_fini(struct guest_mem *m)
 	*m = (struct guest_mem){0};
 }
 
+/* A vhost-user front-end may add regions while workers look: a region is whole before n counts it.
+ */
 static const struct mem_region *find(const struct guest_mem *m, uint64_t gpa)
 {
-	for (unsigned i = 0; i < m->n; i++)
+	unsigned n = __atomic_load_n(&m->n, __ATOMIC_ACQUIRE);
+
+	for (unsigned i = 0; i < n; i++)
 		if (gpa - m->region[i].gpa < m->region[i].size) /* wraps when below */
 			return &m->region[i];
 	return NULL;

@@ -32,11 +32,12 @@ struct mem_region {
 	_Atomic uint64_t *dirty; /* one bit a page, NULL while dirty logging is off */
 };
 
-#define GUEST_MEM_REGIONS 8
+/* A machine has two or three; a vhost-user front-end may hand over many. */
+#define GUEST_MEM_REGIONS 32
 
 struct guest_mem {
-	struct mem_region region[GUEST_MEM_REGIONS]; /* ascending, disjoint */
-	unsigned n;
+	struct mem_region region[GUEST_MEM_REGIONS]; /* disjoint */
+	unsigned n; /* published last when a region is added under readers; see find() */
 	size_t page_size;
 	/* Exclude each other, with a reason (guest_mem_pin): VFIO, vdpa and registered buffers pin;
 	 * balloon and lazy restore discard. */
