@@ -73,7 +73,7 @@ static void wild_ring(struct guest_driver *g, struct input *in)
 {
 	if (!g->q[0].size)
 		return;
-	guest_set_desc(g, 0, take(in, 1) % RING, take(in, 4), take(in, 4), take(in, 1) & 7,
+	guest_set_desc(g, 0, take(in, 1) % RING, take(in, 4), take(in, 4), take(in, 2) & 0x8087,
 		take(in, 1) % (RING + 1));
 	if (take(in, 1) & 1)
 		guest_make_avail(g, 0, take(in, 1));
@@ -124,12 +124,20 @@ static void pause_and_ask(struct input *in)
 	guest_rig_resume(&rig);
 }
 
+static uint64_t some_features(struct input *in)
+{
+	uint8_t less = take(in, 1);
+
+	return UINT64_MAX & ~(less & 1 ? VIRTIO_BIT_EVENT_IDX : 0) &
+	       ~(less & 2 ? VIRTIO_BIT_RING_PACKED : 0);
+}
+
 static void step(struct guest_driver *g, struct input *in)
 {
 	switch (take(in, 1) % 12) {
 	case 0:
 		restore_bar(g);
-		guest_negotiate(g, take(in, 1) & 1 ? UINT64_MAX : ~VIRTIO_BIT_EVENT_IDX);
+		guest_negotiate(g, some_features(in));
 		break;
 	case 1:
 	case 2:

@@ -3,14 +3,13 @@
 
 #include <linux/virtio_config.h>
 #include <linux/virtio_pci.h>
-#include <linux/virtio_ring.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include "vmm/base/num.h"
 
-#define WAIT_NS	   5000000000ull
 #define HEAP_START 0x10000
 
 static uint64_t rd(struct guest_driver *g, uint64_t addr, unsigned size)
@@ -306,6 +305,8 @@ static void *pump_main(void *arg)
 void guest_driver_init(struct guest_driver *g, struct fake_host *f, const struct guest_transport *t,
 	uint64_t base, uint32_t pin)
 {
+	const char *rings = getenv("GUEST_RINGS");
+
 	memset(g, 0, sizeof(*g));
 	g->f = f;
 	g->t = t;
@@ -313,6 +314,8 @@ void guest_driver_init(struct guest_driver *g, struct fake_host *f, const struct
 	g->pin = pin;
 	g->msi_data = 8;
 	g->heap = HEAP_START;
+	if (rings && !strcmp(rings, "split"))
+		g->never = VIRTIO_BIT_RING_PACKED;
 	pthread_create(&g->pump, NULL, pump_main, g);
 }
 
@@ -336,20 +339,20 @@ void *guest_ptr(struct guest_driver *g, uint64_t gpa, uint64_t len)
 	return guest_mem_ptr(&g->f->mem, gpa, len);
 }
 
-static void sleep_little(void)
+void guest_sleep_little(void)
 {
 	nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
 }
 
 bool guest_reset(struct guest_driver *g)
 {
-	uint64_t end = ev_now_ns() + WAIT_NS;
+	uint64_t end = ev_now_ns() + GUEST_WAIT_NS;
 
 	g->t->set_status(g, 0);
 	while (g->t->status(g)) {
 		if (ev_now_ns() > end)
 			return false;
-		sleep_little();
+		guest_sleep_little();
 	}
 	memset(g->q, 0, sizeof(g->q));
 	return true;
@@ -361,22 +364,11 @@ uint8_t guest_negotiate(struct guest_driver *g, uint64_t want)
 		return 0;
 	g->t->set_status(g, VIRTIO_CONFIG_S_ACKNOWLEDGE);
 	g->t->set_status(g, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
-	g->negotiated = g->t->features(g) & want;
+	g->negotiated = g->t->features(g) & want & ~g->never;
 	g->t->set_features(g, g->negotiated);
 	g->t->set_status(g,
 		VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK);
 	return g->t->status(g);
-}
-
-void guest_queue_init(struct guest_driver *g, unsigned i, uint16_t size)
-{
-	struct guest_queue *q = &g->q[i];
-
-	*q = (struct guest_queue){.size = size};
-	q->desc = guest_alloc(g, 16 * (uint64_t)size, 16);
-	q->avail = guest_alloc(g, 6 + 2 * (uint64_t)size, 2);
-	q->used = guest_alloc(g, 6 + 8 * (uint64_t)size, 4);
-	g->t->queue_setup(g, i, size, q->desc, q->avail, q->used);
 }
 
 void guest_driver_ok(struct guest_driver *g)
@@ -385,116 +377,26 @@ void guest_driver_ok(struct guest_driver *g)
 				    VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK);
 }
 
-static void put_desc(struct guest_driver *g, uint64_t table, uint16_t i, uint64_t addr,
-	uint32_t len, uint16_t flags, uint16_t next)
-{
-	struct vring_desc d = {addr, len, flags, next};
-
-	memcpy(guest_ptr(g, table + 16 * (uint64_t)i, 16), &d, sizeof(d));
-}
-
-void guest_set_desc(struct guest_driver *g, unsigned q, uint16_t i, uint64_t addr, uint32_t len,
-	uint16_t flags, uint16_t next)
-{
-	put_desc(g, g->q[q].desc, i, addr, len, flags, next);
-}
-
-void guest_set_avail_idx(struct guest_driver *g, unsigned q, uint16_t idx)
-{
-	uint16_t *at = guest_ptr(g, g->q[q].avail + 2, 2);
-
-	g->q[q].avail_idx = idx;
-	__atomic_store_n(at, idx, __ATOMIC_SEQ_CST);
-}
-
-void guest_make_avail(struct guest_driver *g, unsigned i, uint16_t head)
-{
-	struct guest_queue *q = &g->q[i];
-	uint16_t *at = guest_ptr(g, q->avail + 4 + 2 * (q->avail_idx % q->size), 2);
-
-	__atomic_store_n(at, head, __ATOMIC_RELAXED);
-	guest_set_avail_idx(g, i, q->avail_idx + 1);
-}
-
-uint16_t guest_add(struct guest_driver *g, unsigned i, const struct guest_buf *b, unsigned n)
-{
-	struct guest_queue *q = &g->q[i];
-	uint16_t head = q->next_desc;
-
-	for (unsigned k = 0; k < n; k++) {
-		uint16_t next = (q->next_desc + 1) % q->size;
-
-		guest_set_desc(g, i, q->next_desc, b[k].gpa, b[k].len,
-			(b[k].write ? VRING_DESC_F_WRITE : 0) | (k + 1 < n ? VRING_DESC_F_NEXT : 0),
-			next);
-		q->next_desc = next;
-	}
-	guest_make_avail(g, i, head);
-	return head;
-}
-
-uint16_t guest_add_indirect(
-	struct guest_driver *g, unsigned i, const struct guest_buf *b, unsigned n)
-{
-	struct guest_queue *q = &g->q[i];
-	uint64_t table = guest_alloc(g, 16 * (uint64_t)n, 16);
-	uint16_t head = q->next_desc;
-
-	for (unsigned k = 0; k < n; k++)
-		put_desc(g, table, k, b[k].gpa, b[k].len,
-			(b[k].write ? VRING_DESC_F_WRITE : 0) | (k + 1 < n ? VRING_DESC_F_NEXT : 0),
-			k + 1);
-	guest_set_desc(g, i, head, table, 16 * n, VRING_DESC_F_INDIRECT, 0);
-	q->next_desc = (head + 1) % q->size;
-	guest_make_avail(g, i, head);
-	return head;
-}
-
-uint16_t guest_used_idx(struct guest_driver *g, unsigned i)
-{
-	return __atomic_load_n((uint16_t *)guest_ptr(g, g->q[i].used + 2, 2), __ATOMIC_ACQUIRE);
-}
-
-bool guest_wait_used(struct guest_driver *g, unsigned i, uint32_t *ret_id, uint32_t *ret_len)
-{
-	struct guest_queue *q = &g->q[i];
-	uint64_t end = ev_now_ns() + WAIT_NS;
-	struct vring_used_elem e;
-
-	while (guest_used_idx(g, i) == q->seen) {
-		if (ev_now_ns() > end)
-			return false;
-		sleep_little();
-	}
-	memcpy(&e, guest_ptr(g, q->used + 4 + 8 * (uint64_t)(q->seen % q->size), 8), sizeof(e));
-	q->seen++;
-	if (ret_id)
-		*ret_id = e.id;
-	if (ret_len)
-		*ret_len = e.len;
-	return true;
-}
-
 bool guest_wait_status(struct guest_driver *g, uint8_t bit)
 {
-	uint64_t end = ev_now_ns() + WAIT_NS;
+	uint64_t end = ev_now_ns() + GUEST_WAIT_NS;
 
 	while (!(g->t->status(g) & bit)) {
 		if (ev_now_ns() > end)
 			return false;
-		sleep_little();
+		guest_sleep_little();
 	}
 	return true;
 }
 
 bool guest_wait_interrupt(struct guest_driver *g, unsigned i)
 {
-	uint64_t end = ev_now_ns() + WAIT_NS;
+	uint64_t end = ev_now_ns() + GUEST_WAIT_NS;
 
 	while (!g->t->interrupted(g, i)) {
 		if (ev_now_ns() > end)
 			return false;
-		sleep_little();
+		guest_sleep_little();
 	}
 	return true;
 }

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The driver's side of a virtio device, for tests: registers through a transport's ops, rings and
  * descriptors written into guest memory as a driver writes them. One script runs on MMIO and PCI
- * alike, and notes what it saw in a transcript: equal scripts must give equal transcripts.
+ * alike, with split and with packed rings, and notes what it saw in a transcript: equal scripts
+ * must give equal transcripts. Rings are packed where the device offers it and the test wants it,
+ * unless the environment says GUEST_RINGS=split: device tests run both ways.
  *
  * The test's thread plays the vCPU; control's loop is pumped by a thread of the driver's, because a
  * register write may wait for control, as on a real vCPU. */
@@ -41,6 +43,11 @@ extern const struct guest_transport guest_pci_intx;
 struct guest_queue {
 	uint16_t size, next_desc, avail_idx, seen; /* seen: used index up to which we have looked */
 	uint64_t desc, avail, used;
+	/* Packed: avail_idx and seen count chains; the wrap counters are of next_desc and
+	 * next_used. */
+	bool packed, avail_wrap, used_wrap;
+	uint16_t next_used;
+	uint16_t ndesc[VIRTIO_QUEUE_MAX]; /* by buffer id; 0: free */
 };
 
 struct guest_driver {
@@ -51,7 +58,8 @@ struct guest_driver {
 	struct pci_root *root; /* PCI: remapped when the BAR was enabled, as control would */
 	uint64_t bar, common, isr, config, notify; /* PCI: found through the capabilities */
 	unsigned msi_data, seen_irqs[GUEST_QUEUES + 1];
-	uint64_t heap; /* next free guest address */
+	uint64_t heap;	/* next free guest address */
+	uint64_t never; /* features that this driver does not know */
 	uint64_t negotiated;
 	struct guest_queue q[GUEST_QUEUES];
 	pthread_t pump;
@@ -80,19 +88,28 @@ void guest_queue_init(struct guest_driver *g, unsigned i, uint16_t size);
 void guest_driver_ok(struct guest_driver *g);
 bool guest_reset(struct guest_driver *g); /* writes 0 and polls until it reads 0 */
 
-/* Writes a chain, makes it available; returns its head. Does not kick. */
+/* Writes a chain, makes it available; returns its head (packed: its id, which is the first slot if
+ * that is free). Does not kick. No more than `size` descriptors from the oldest in flight on. */
 uint16_t guest_add(struct guest_driver *g, unsigned i, const struct guest_buf *b, unsigned n);
 uint16_t guest_add_indirect(
 	struct guest_driver *g, unsigned i, const struct guest_buf *b, unsigned n);
-/* Raw access for hostile tests. */
+/* What no driver may do: the device asks for a reset when it pops next. */
+void guest_break_ring(struct guest_driver *g, unsigned q);
+/* Raw access for hostile tests. A packed descriptor has an id where `next` is, and its flags say
+ * whether it is available; making a head available offers one descriptor of that id. */
 void guest_set_desc(struct guest_driver *g, unsigned q, uint16_t i, uint64_t addr, uint32_t len,
 	uint16_t flags, uint16_t next);
 void guest_make_avail(struct guest_driver *g, unsigned q, uint16_t head);
-void guest_set_avail_idx(struct guest_driver *g, unsigned q, uint16_t idx);
+void guest_set_avail_idx(struct guest_driver *g, unsigned q, uint16_t idx); /* packed: slot, wrap */
 
 /* Waits up to 5 s for a used element; false when none came. */
 bool guest_wait_used(struct guest_driver *g, unsigned i, uint32_t *ret_id, uint32_t *ret_len);
+bool guest_take_used(
+	struct guest_driver *g, unsigned i, uint32_t *ret_id, uint32_t *ret_len); /* now */
+/* How many chains came back so far, modulo 2^16, looked at or not. */
 uint16_t guest_used_idx(struct guest_driver *g, unsigned i);
+#define GUEST_WAIT_NS 5000000000ull
+void guest_sleep_little(void); /* between two looks */
 /* Waits up to 5 s. */
 bool guest_wait_status(struct guest_driver *g, uint8_t bit);
 bool guest_wait_interrupt(struct guest_driver *g, unsigned i);

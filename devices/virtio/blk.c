@@ -378,9 +378,9 @@ static const struct queue_worker_ops blk_worker = {
 static uint64_t blk_features(struct virtio_dev *d)
 {
 	const struct block *b = of_dev(d)->block;
-	uint64_t f = VIRTIO_BIT_INDIRECT_DESC | VIRTIO_BIT_EVENT_IDX |
-		     1ull << VIRTIO_BLK_F_SEG_MAX | 1ull << VIRTIO_BLK_F_BLK_SIZE |
-		     1ull << VIRTIO_BLK_F_TOPOLOGY | 1ull << VIRTIO_BLK_F_FLUSH;
+	uint64_t f = VIRTIO_RING_FEATURES | 1ull << VIRTIO_BLK_F_SEG_MAX |
+		     1ull << VIRTIO_BLK_F_BLK_SIZE | 1ull << VIRTIO_BLK_F_TOPOLOGY |
+		     1ull << VIRTIO_BLK_F_FLUSH;
 
 	if (b->readonly)
 		return f | 1ull << VIRTIO_BLK_F_RO;

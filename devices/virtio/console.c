@@ -175,7 +175,7 @@ static const struct queue_worker_ops console_worker = {
 
 static uint64_t console_features(struct virtio_dev *d)
 {
-	uint64_t f = VIRTIO_BIT_INDIRECT_DESC | VIRTIO_BIT_EVENT_IDX;
+	uint64_t f = VIRTIO_RING_FEATURES;
 
 	if (of_dev(d)->config.cols)
 		f |= UINT64_C(1) << VIRTIO_CONSOLE_F_SIZE;

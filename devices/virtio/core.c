@@ -14,7 +14,7 @@
 
 static uint64_t offered(struct virtio_core *c)
 {
-	return c->dev->ops->features(c->dev) | VIRTIO_BIT_VERSION_1;
+	return virtio_dev_features(c->dev);
 }
 
 static bool any_running(const struct virtio_core *c)
@@ -103,7 +103,8 @@ static void set_initial(struct virtio_core *c)
 
 		c->queue[i] = (struct virtio_core_queue){.size = c->dev->queue_max[i],
 			.vector = VIRTIO_NO_VECTOR,
-			.kick_fd = kick_fd};
+			.kick_fd = kick_fd,
+			.pos = VIRTQ_POS_FRESH};
 	}
 	if (c->was_reset)
 		c->was_reset(c);
@@ -129,7 +130,7 @@ static void on_queue_stopped(void *transport, unsigned i, const struct virtq_pos
 
 	LOCK_SCOPE(c->lock);
 	q->running = q->stopping = false;
-	q->pos = q->keep_pos ? *pos : (struct virtq_pos){0};
+	q->pos = q->keep_pos ? *pos : VIRTQ_POS_FRESH;
 	start_if_wanted(c, i);
 }
 
@@ -287,11 +288,18 @@ struct virtio_core_queue *virtio_core_queue_setup(struct virtio_core *c)
 	return q && !q->enabled && !c->resetting ? q : NULL;
 }
 
+/* §2.7: a power of two; §2.8.10.1: packed rings take any. */
+static bool size_ok(const struct virtio_core *c, unsigned i, uint32_t size)
+{
+	return size && size <= c->dev->queue_max[i] &&
+	       (is_pow2(size) || c->driver_features & VIRTIO_BIT_RING_PACKED);
+}
+
 void virtio_core_queue_size(struct virtio_core *c, uint32_t size)
 {
 	struct virtio_core_queue *q = virtio_core_queue_setup(c);
 
-	if (q && is_pow2(size) && size <= c->dev->queue_max[c->queue_sel])
+	if (q && size_ok(c, c->queue_sel, size))
 		q->size = size;
 }
 
@@ -408,6 +416,8 @@ unsigned virtio_core_achieved(struct virtio_core *c, struct dev_achieved *ret, u
 	achieved_add(ret, max, &n, "queue_size", "%s", sizes);
 	achieved_add(ret, max, &n, "event_idx", "%s", accepted(c, VIRTIO_BIT_EVENT_IDX));
 	achieved_add(ret, max, &n, "indirect", "%s", accepted(c, VIRTIO_BIT_INDIRECT_DESC));
+	achieved_add(ret, max, &n, "packed", "%s",
+		c->dev->no_packed ? "off: not offered" : accepted(c, VIRTIO_BIT_RING_PACKED));
 	if (c->dev->ops->achieved)
 		n += c->dev->ops->achieved(c->dev, ret + n, max - n);
 	return n;
@@ -465,7 +475,7 @@ static void visit_queue(struct virtio_core *c, unsigned i, struct visitor *v)
 	visit_u16(v, "vector", &q->vector);
 	visit_pos(v, &q->pos);
 	visit_end(v);
-	if (!is_pow2(q->size) || q->size > c->dev->queue_max[i])
+	if (!size_ok(c, i, q->size))
 		visit_fail(v, -EINVAL);
 	if (visit_mode(v) == VISIT_LOAD)
 		q->keep_pos = true;

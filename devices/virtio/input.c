@@ -187,7 +187,7 @@ static void input_config_write(struct virtio_dev *d, uint32_t off, const void *b
 
 static uint64_t input_features(struct virtio_dev *d)
 {
-	return VIRTIO_BIT_INDIRECT_DESC | VIRTIO_BIT_EVENT_IDX;
+	return VIRTIO_RING_FEATURES;
 }
 
 /* A new driver, and no queue runs: what the one before has seen of a press is forgotten. */

@@ -386,8 +386,8 @@ static const struct {
 static uint64_t net_features(struct virtio_dev *d)
 {
 	const struct virtio_net *n = of_dev(d);
-	uint64_t f = VIRTIO_BIT_INDIRECT_DESC | VIRTIO_BIT_EVENT_IDX | BIT(VIRTIO_NET_F_MAC) |
-		     BIT(VIRTIO_NET_F_STATUS) | BIT(VIRTIO_NET_F_MRG_RXBUF);
+	uint64_t f = VIRTIO_RING_FEATURES | BIT(VIRTIO_NET_F_MAC) | BIT(VIRTIO_NET_F_STATUS) |
+		     BIT(VIRTIO_NET_F_MRG_RXBUF);
 
 	if (n->config.mtu)
 		f |= BIT(VIRTIO_NET_F_MTU);

@@ -86,7 +86,7 @@ static const struct queue_worker_ops rng_worker = {.process = rng_process};
 
 static uint64_t rng_features(struct virtio_dev *d)
 {
-	return VIRTIO_BIT_INDIRECT_DESC | VIRTIO_BIT_EVENT_IDX;
+	return VIRTIO_RING_FEATURES;
 }
 
 static int rng_accept(struct virtio_dev *d, uint64_t features)

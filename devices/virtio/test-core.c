@@ -12,6 +12,7 @@ struct slow {
 	struct virtio_dev dev; /* first */
 	unsigned starts[2], stops[2], resets;
 	struct virtq_pos *pos_given;
+	uint64_t offer;	 /* features beside 0x5 */
 	uint64_t refuse; /* features that accept() will not have */
 	bool freed;
 };
@@ -24,7 +25,7 @@ static unsigned raised;
 
 static uint64_t slow_features(struct virtio_dev *d)
 {
-	return 0x5;
+	return 0x5 | ((struct slow *)d)->offer;
 }
 
 static int slow_accept(struct virtio_dev *d, uint64_t features)
@@ -415,10 +416,62 @@ Test(core, queue_sizes_that_differ)
 	struct dev_achieved a[8];
 
 	start_both();
-	cr_assert_eq(virtio_core_achieved(&core, a, 8), 4u);
+	cr_assert_eq(virtio_core_achieved(&core, a, 8), 5u);
 	cr_expect_str_eq(a[1].text, "16");
 	core.queue[1].size = 8;
 	virtio_core_achieved(&core, a, 8);
 	cr_expect_str_eq(a[1].text, "16, 8");
 	cr_expect_str_eq(a[2].text, "off: the driver did not accept it");
+	cr_expect_str_eq(a[4].what, "packed");
+	dev.dev.no_packed = true;
+	virtio_core_achieved(&core, a, 8);
+	cr_expect_str_eq(a[4].text, "off: not offered");
+}
+
+static void negotiate_packed(void)
+{
+	dev.offer = VIRTIO_BIT_RING_PACKED;
+	core.feature_sel = core.driver_feature_sel = 1;
+	virtio_core_features_write(&core, virtio_core_features_read(&core));
+	virtio_core_status_write(&core, 11);
+}
+
+Test(core, packed_rings_take_any_size)
+{
+	negotiate_packed();
+	cr_expect(core.driver_features & VIRTIO_BIT_RING_PACKED);
+	virtio_core_queue_size(&core, 13);
+	cr_expect_eq(core.queue[0].size, 13);
+	virtio_core_queue_size(&core, 17);
+	virtio_core_queue_size(&core, 0);
+	cr_expect_eq(core.queue[0].size, 13);
+}
+
+Test(core, packed_rings_that_are_not_to_be_offered)
+{
+	dev.dev.no_packed = true;
+	negotiate_packed();
+	cr_expect_not(core.driver_features & VIRTIO_BIT_RING_PACKED);
+	virtio_core_queue_size(&core, 13);
+	cr_expect_eq(core.queue[0].size, 16);
+}
+
+/* A queue that was saved before it ever ran begins its first lap, with both wrap counters 1. */
+Test(core, position_of_a_queue_that_never_ran)
+{
+	struct visit_buf buf = {0};
+	struct visitor *v;
+
+	negotiate_packed();
+	run_queue(0);
+	cr_assert_eq(visitor_new_save(&buf, &v), 0);
+	cr_expect_eq(virtio_core_visit(&core, v), 0);
+	visitor_free(v);
+	cr_assert_eq(visitor_new_load(buf.data, buf.len, &v), 0);
+	cr_expect_eq(virtio_core_visit(&core, v), 0);
+	visitor_free(v);
+	visit_buf_fini(&buf);
+	virtio_core_status_write(&core, 15);
+	cr_assert(dev.pos_given);
+	cr_expect(dev.pos_given->avail_wrap && dev.pos_given->used_wrap);
 }

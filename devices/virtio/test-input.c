@@ -227,7 +227,7 @@ Test(input, odd_drivers)
 	cr_expect_eq(len, 3u);
 	cr_assert(guest_wait_used(g, 0, NULL, &len));
 	cr_expect_eq(len, 0u);
-	guest_make_avail(g, 0, 4000);
+	guest_break_ring(g, 0);
 	g->t->kick(g, 0);
 	cr_expect(guest_wait_status(g, 64));
 	run();

@@ -266,7 +266,7 @@ Test(vsock_hostile, broken_rings)
 	box_start(&b);
 	for (unsigned q = RX; q <= TX; q++) {
 		fd = open_from_host(&b, &f);
-		guest_set_avail_idx(b.g, q, b.g->q[q].avail_idx + 1000);
+		guest_break_ring(b.g, q);
 		b.g->t->kick(b.g, q);
 		send(fd, "x", 1, MSG_NOSIGNAL);
 		cr_assert(guest_wait_status(b.g, 64), "DEVICE_NEEDS_RESET");

@@ -11,3 +11,10 @@ void virtio_signal_raise(const struct virtio_signal *s, uint32_t status_bits)
 	else if (s->line)
 		irq_set(s->line, true);
 }
+
+uint64_t virtio_dev_features(struct virtio_dev *d)
+{
+	uint64_t f = d->ops->features(d) | VIRTIO_BIT_VERSION_1;
+
+	return d->no_packed ? f & ~VIRTIO_BIT_RING_PACKED : f;
+}

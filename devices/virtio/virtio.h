@@ -38,6 +38,9 @@ enum virtio_type {
 #define VIRTIO_BIT_ACCESS_PLATFORM (UINT64_C(1) << 33)
 #define VIRTIO_BIT_RING_PACKED	   (UINT64_C(1) << 34)
 #define VIRTIO_BIT_RING_RESET	   (UINT64_C(1) << 40)
+/* What virtq.h understands: devices that run their own queues offer all of it. */
+#define VIRTIO_RING_FEATURES                                                                       \
+	(VIRTIO_BIT_INDIRECT_DESC | VIRTIO_BIT_EVENT_IDX | VIRTIO_BIT_RING_PACKED)
 
 /* How a queue tells the driver: a line, and for transports with an interrupt status register its
  * bits, set before the line is raised (virtio 1.2 §4.1.4.5, §4.2.2). */
@@ -60,11 +63,13 @@ struct virtq_pos {
 	uint16_t npopped;
 	uint16_t popped[VIRTIO_QUEUE_MAX];
 };
+/* A ring that nobody has worked on; wrap counters begin at 1 (virtio 1.2 §2.8.1). */
+#define VIRTQ_POS_FRESH ((struct virtq_pos){.avail_wrap = true, .used_wrap = true})
 
 /* Everything a queue needs to run; plain values plus borrowed fds. */
 struct virtq_setup {
 	uint16_t size;
-	uint64_t desc, avail, used; /* guest-physical */
+	uint64_t desc, avail, used; /* guest-physical; packed: ring, driver area, device area */
 	uint64_t features;	    /* negotiated */
 	int kick_fd;		    /* eventfd, borrowed: readable = the driver kicked */
 	struct virtio_signal signal;
@@ -109,10 +114,15 @@ struct virtio_dev {
 	unsigned nqueues;
 	uint16_t queue_max[VIRTIO_QUEUES];
 	uint32_t config_len;
+	bool no_packed;			    /* packed rings are not offered, whatever ops say */
 	struct dev_host *host;		    /* not owned */
 	const struct virtio_events *events; /* set by the one transport that owns the device */
 	void *transport;
 };
+
+/* What a transport offers for d: the device's own features, less what d was told not to offer,
+ * with VERSION_1. */
+uint64_t virtio_dev_features(struct virtio_dev *d);
 
 static inline void virtio_dev_free(struct virtio_dev *d)
 {

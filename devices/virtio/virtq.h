@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The device's side of a ring (virtio 1.2 §2.7 split; packed rings get the same face). Owned by one
- * worker while started. Guest memory is read once: a descriptor is copied, checked and only the
- * copy is believed. Marks every device-writable byte it completes, and its own ring writes, dirty.
- */
+/* The device's side of a ring, split (virtio 1.2 §2.7) or packed (§2.8) as negotiated, with one
+ * face. Owned by one worker while started. Guest memory is read once: a descriptor is copied,
+ * checked and only the copy is believed. Marks every device-writable byte it completes, and its own
+ * ring writes, dirty. */
 #ifndef DEVICES_VIRTIO_VIRTQ_H
 #define DEVICES_VIRTIO_VIRTQ_H
 
@@ -16,30 +16,60 @@
 /* A chain: driver-readable buffers first, then device-writable ones (§2.7.4.2). Pointers are into
  * guest memory and live until the push. */
 struct virtq_chain {
-	uint16_t head;
+	uint16_t head;			   /* the first descriptor's index; packed: the buffer id */
 	uint16_t nout, nin;		   /* readable, writable buffers */
 	uint32_t out_len, in_len;	   /* bytes, checked not to overflow */
 	struct iovec iov[VIRTQ_CHAIN_MAX]; /* nout readable, then nin writable */
 };
 
-struct virtq {
-	struct guest_mem *mem;
-	uint16_t size;
-	bool event_idx, indirect, broken;
+/* Indices run freely modulo 2^16. */
+struct virtq_split {
 	uint64_t used_gpa;
 	uint8_t *desc, *avail, *used;
 	uint16_t avail_idx; /* next entry of the available ring to pop */
 	uint16_t used_idx;  /* next used entry to write */
 	uint16_t published; /* used index that the driver has been told */
-	struct virtio_signal signal;
 };
 
-/* Checks addresses, alignment and size (§2.7: power of two). Returns 0, -EINVAL or -EFAULT. */
+/* A place in a packed ring: a slot, and the wrap counter of the lap (§2.8.1). */
+struct virtq_place {
+	uint16_t slot;
+	bool wrap;
+};
+
+struct virtq_packed {
+	uint64_t ring_gpa, device_gpa;
+	uint8_t *ring;
+	uint32_t *driver, *device;	  /* event suppression */
+	struct virtq_place avail;	  /* next descriptor to pop */
+	struct virtq_place used;	  /* where the next used descriptor goes */
+	struct virtq_place told;	  /* the same, as the driver knows it */
+	uint16_t pending;		  /* slots from told to used */
+	uint16_t first_flags;		  /* of the used descriptor at told, held back */
+	uint16_t in_flight;		  /* descriptors popped and not pushed */
+	uint16_t order_at;		  /* next entry of order */
+	uint16_t ndesc[VIRTIO_QUEUE_MAX]; /* by buffer id; 0: the id is not in flight */
+	uint16_t order[VIRTIO_QUEUE_MAX]; /* ids in the order popped, a ring of the size */
+};
+
+struct virtq {
+	struct guest_mem *mem;
+	uint16_t size;
+	bool is_packed, event_idx, indirect, broken;
+	struct virtio_signal signal;
+	union {
+		struct virtq_split split;
+		struct virtq_packed packed;
+	};
+};
+
+/* Checks addresses, alignment, size (§2.7: a power of two; §2.8.10.1: packed, any) and, for packed
+ * rings, the position. Sizes up to VIRTIO_QUEUE_MAX. Returns 0, -EINVAL or -EFAULT. */
 int virtq_init(struct virtq *q, struct guest_mem *mem, const struct virtq_setup *s);
 void virtq_pos_get(const struct virtq *q, struct virtq_pos *ret_pos);
 
 /* 1: a chain; 0: empty; negative: the driver broke the ring (loop, bad address, bad order, index
- * jump): the queue stays broken until it is set up again. */
+ * jump, id that is out of range or in flight): the queue stays broken until it is set up again. */
 int virtq_pop(struct virtq *q, struct virtq_chain *ret_chain);
 /* Writes the used element; the driver does not see it before virtq_publish. `written` bytes went to
  * the writable buffers. */
@@ -49,7 +79,8 @@ void virtq_push_parts(
 	struct virtq *q, uint16_t head, const struct iovec *in, unsigned nin, uint32_t written);
 /* Puts back the last n chains popped, which must not have been pushed. */
 void virtq_unpop(struct virtq *q, unsigned n);
-/* Publishes what was pushed; true: the driver wants an interrupt (§2.7.7, §2.7.10). */
+/* Publishes what was pushed, all at once; true: the driver wants an interrupt (§2.7.7, §2.7.10,
+ * §2.8.10). */
 bool virtq_publish(struct virtq *q);
 /* virtq_publish and, if wanted, the interrupt. */
 void virtq_flush(struct virtq *q);

@@ -348,7 +348,7 @@ static const struct queue_worker_ops vsock_worker = {
 
 static uint64_t vsock_features(struct virtio_dev *d)
 {
-	return VIRTIO_BIT_INDIRECT_DESC | VIRTIO_BIT_EVENT_IDX | UINT64_C(1) << F_STREAM;
+	return VIRTIO_RING_FEATURES | UINT64_C(1) << F_STREAM;
 }
 
 /* §5.10.3: with no socket type accepted it is stream all the same. A driver that negotiates is a
