@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A hostile driver's ring. Descriptors are mostly valid, so that chains are really walked; some
- * fields are wrong now and then. Whatever comes, a chain that is handed out lies in guest memory.
+/* A hostile driver's ring, split or packed. Descriptors are mostly valid, so that chains are really
+ * walked; some fields are wrong now and then. Whatever comes, a chain that is handed out lies in
+ * guest memory.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -90,9 +91,26 @@ static void check_chain(const struct virtq_chain *c)
 	check(out == c->out_len && in == c->in_len);
 }
 
+/* The device's own books of a packed ring: what is in flight is counted, and there is no more of it
+ * than slots. */
+static void check_books(const struct virtq *q)
+{
+	const struct virtq_packed *v = &q->packed;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < SIZE; i++)
+		n += v->ndesc[i];
+	check(n == v->in_flight && n <= SIZE && v->pending <= SIZE);
+	check(v->avail.slot < SIZE && v->used.slot < SIZE && v->order_at < SIZE);
+	check((v->used.slot + n) % SIZE == v->avail.slot);
+}
+
+/* Up to SIZE chains that were popped are kept, to be pushed in another order. */
 static void serve(struct virtq *q, struct input *in)
 {
 	static struct virtq_chain c;
+	uint16_t kept[SIZE];
+	unsigned nkept = 0;
 	int n = 0, r;
 
 	while ((r = virtq_pop(q, &c)) > 0) {
@@ -102,14 +120,62 @@ static void serve(struct virtq *q, struct input *in)
 			virtq_unpop(q, 1);
 			break;
 		}
-		virtq_push(q, &c, c.in_len);
+		if ((take(in, 1) & 3) == 0)
+			kept[nkept++] = c.head;
+		else
+			virtq_push(q, &c, c.in_len);
 		if (take(in, 1) & 1)
 			virtq_publish(q);
 	}
 	check(r >= 0 ? !q->broken : q->broken);
+	while (nkept)
+		virtq_push_parts(q, kept[--nkept], NULL, 0, take(in, 1));
+	if (q->is_packed)
+		check_books(q);
 	virtq_publish(q);
 	virtq_disable_kick(q);
 	virtq_enable_kick(q);
+}
+
+static void offer_split(struct virtq *q, struct input *in)
+{
+	uint16_t idx = load_le(at(AVAIL + 2), 2), fresh = take(in, 1) % (SIZE + 1);
+
+	for (unsigned i = 0; i < SIZE; i++)
+		put_desc(in, DESC, i, SIZE);
+	for (unsigned i = 0; i < fresh; i++)
+		store_le(at(AVAIL + 4 + 2 * ((idx + i) % SIZE)), 2,
+			rarely(in) ? take(in, 2) : take(in, 1) % SIZE);
+	store_le(at(AVAIL + 4 + 2 * SIZE), 2, take(in, 2));
+	store_le(at(AVAIL), 2, take(in, 1) & 1);
+	store_le(at(AVAIL + 2), 2, rarely(in) ? take(in, 2) : idx + fresh);
+}
+
+/* One lap from where the device pops next: mostly a chain after the other, ids in turn. */
+static void offer_packed(struct virtq *q, struct input *in)
+{
+	unsigned fresh = take(in, 1) % (SIZE + 1), slot = q->packed.avail.slot, id = take(in, 1);
+	bool wrap = q->packed.avail.wrap;
+
+	for (unsigned i = 0; i < fresh; i++) {
+		uint8_t *d = at(DESC + 16 * slot);
+		uint16_t flags;
+
+		put_desc(in, DESC, slot, SIZE);
+		flags = (load_le(d + 12, 2) & ~0x8080u) | (wrap ? 0x80 : 0x8000);
+		if (i + 1 == fresh && !rarely(in))
+			flags &= ~1;
+		if (flags & 4 && !rarely(in))
+			flags &= ~1;
+		if (rarely(in))
+			flags = take(in, 2);
+		id += !(flags & 1);
+		store_le(d + 12, 2, rarely(in) ? take(in, 2) : id % SIZE);
+		store_le(d + 14, 2, flags);
+		slot = (slot + 1) % SIZE;
+		wrap ^= slot == 0;
+	}
+	store_le(at(AVAIL), 4, take(in, 3));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -122,25 +188,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!mem.n)
 		check(guest_mem_init(&mem, &ram, 1, NULL, NULL) == 0);
 	memset(at(DESC), 0, TABLE - DESC);
-	s.features =
-		(uint64_t)take(&in, 1) << 28 & (VIRTIO_BIT_INDIRECT_DESC | VIRTIO_BIT_EVENT_IDX);
+	s.features = (uint64_t)take(&in, 1) << 28 & VIRTIO_RING_FEATURES;
 	if (rarely(&in))
 		s.used = take(&in, 4);
 	if (virtq_init(&q, &mem, &s) < 0)
 		return 0;
 	for (int round = 0; in.n && round < 16; round++) {
-		uint16_t idx = load_le(at(AVAIL + 2), 2), fresh = take(&in, 1) % (SIZE + 1);
-
-		for (unsigned i = 0; i < SIZE; i++)
-			put_desc(&in, DESC, i, SIZE);
 		for (unsigned i = 0; i < SIZE; i++)
 			put_desc(&in, TABLE, i, SIZE);
-		for (unsigned i = 0; i < fresh; i++)
-			store_le(at(AVAIL + 4 + 2 * ((idx + i) % SIZE)), 2,
-				rarely(&in) ? take(&in, 2) : take(&in, 1) % SIZE);
-		store_le(at(AVAIL + 4 + 2 * SIZE), 2, take(&in, 2));
-		store_le(at(AVAIL), 2, take(&in, 1) & 1);
-		store_le(at(AVAIL + 2), 2, rarely(&in) ? take(&in, 2) : idx + fresh);
+		if (q.is_packed)
+			offer_packed(&q, &in);
+		else
+			offer_split(&q, &in);
 		serve(&q, &in);
 		if (q.broken)
 			break;
