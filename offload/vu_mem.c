@@ -47,7 +47,9 @@ static int check_region(const struct vu_mem *m, const struct vu_region *r)
 {
 	uint64_t page = m->guest.page_size;
 
-	if (!r->size || r->size % page || r->gpa % page || r->offset % page)
+	/* Addresses alike within a page, so that what the driver aligns is aligned here. A size may
+	 * be any: small front-ends hand over just the bytes of a ring. */
+	if (!r->size || r->gpa % page || r->uva % page || r->offset % page)
 		return -EINVAL;
 	if (wraps(r->gpa, r->size) || wraps(r->uva, r->size) || wraps(r->offset, r->size))
 		return -EINVAL;

@@ -15,7 +15,7 @@
 
 static uint64_t offered(struct vu_device *d)
 {
-	return d->dev->ops->features(d->dev) | VIRTIO_BIT_VERSION_1 | VU_F_PROTOCOL_FEATURES;
+	return virtio_dev_features(d->dev) | VU_F_PROTOCOL_FEATURES;
 }
 
 static uint64_t protocol_offered(const struct vu_device *d)
@@ -286,7 +286,7 @@ static int set_config(struct vu_device *d, struct vu_msg *m, struct vu_msg *repl
 	if (d->dev->ops->config_write)
 		d->dev->ops->config_write(d->dev, c->offset, c->bytes, c->size);
 	d->dev->ops->config_read(d->dev, c->offset, now, c->size);
-	return c->flags || !memcmp(now, c->bytes, c->size) ? 0 : -EPERM;
+	return c->flags || !memcmp(now, c->bytes, c->size) ? 0 : -EROFS;
 }
 
 static int set_status(struct vu_device *d, struct vu_msg *m, struct vu_msg *reply)
@@ -349,6 +349,20 @@ static handler *const handlers[VU_REQUESTS] = {
 	[VU_GET_STATUS] = get_status,
 };
 
+/* What a person can do something about is said in more words. */
+static const char *why_text(int r)
+{
+	switch (r) {
+	case -EPERM:
+		return "its memory can still be truncated; allowed: a memfd that is sealed against "
+		       "it, or --device unsealed=on";
+	case -ENXIO:
+		return "its file is shorter than the memory in it";
+	default:
+		return strerrordesc_np(-r);
+	}
+}
+
 static int refuse(struct vu_device *d, const char *name, const char *why)
 {
 	log_limited(d->log, &d->limit, LOG_WARN, d->id, "front-end's %s: %s", name, why);
@@ -381,7 +395,7 @@ int vu_request(struct vu_device *d, struct vu_msg *m)
 		return 0;
 	}
 	if (r < 0)
-		refuse(d, rule->name, strerrordesc_np(-r));
+		refuse(d, rule->name, why_text(r));
 	if (rule->replies)
 		return r < 0 ? r : vu_conn_send(d->conn, &reply);
 	/* After serving: SET_PROTOCOL_FEATURES itself may have agreed on acknowledgements. */

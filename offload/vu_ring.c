@@ -153,16 +153,16 @@ uint32_t vu_ring_base(const struct vu_ring *r)
 	       (uint32_t)(p->used & 0x7fffu) << 16 | (uint32_t)p->used_wrap << 31;
 }
 
+/* A stopped ring has nothing in flight, so its used index is the available one: front-ends that
+ * leave out a packed ring's upper half are taken at that word. */
 void vu_ring_set_base(struct vu_ring *r, uint32_t base)
 {
+	bool wrap = base >> 15 & 1;
+
 	r->used_known = false;
 	r->pos = (struct virtq_pos){.avail = base & 0xffff};
-	if (!vu_packed(r->d))
-		return;
-	r->pos.avail = base & 0x7fff;
-	r->pos.avail_wrap = base >> 15 & 1;
-	r->pos.used = base >> 16 & 0x7fff;
-	r->pos.used_wrap = base >> 31;
+	if (vu_packed(r->d))
+		r->pos = (struct virtq_pos){base & 0x7fff, base & 0x7fff, wrap, wrap};
 }
 
 void vu_rings_clear(struct vu_device *d)
@@ -173,6 +173,7 @@ void vu_rings_clear(struct vu_device *d)
 		cleanup_closep(&r->kick);
 		cleanup_closep(&r->err);
 		*r = (struct vu_ring){.d = d, .i = i, .kick = -1, .err = -1, .call = r->call};
+		r->pos.avail_wrap = r->pos.used_wrap = true; /* virtio 1.2 §2.8.1 */
 	}
 }
 
@@ -185,6 +186,7 @@ int vu_rings_init(struct vu_device *d)
 		struct vu_ring *r = &d->ring[i];
 
 		*r = (struct vu_ring){.d = d, .i = i, .kick = -1, .err = -1};
+		r->pos.avail_wrap = r->pos.used_wrap = true;
 		r->call = fcntl(d->nobody, F_DUPFD_CLOEXEC, 0);
 		if (r->call < 0)
 			return -errno;

@@ -62,6 +62,9 @@ struct block_opts {
  * shared for readers), picks io_uring or, where the host has none, threads-free preadv. The message
  * says what is wrong with path: missing, a directory, locked (and by whom), empty. */
 int block_open(const struct block_opts *o, struct block **ret_block, struct err *e);
+/* A disk without a file: reads give zeroes, writes are forgotten. size: bytes, as in struct block.
+ * -ENOMEM. */
+int block_null_new(uint64_t size, bool readonly, struct block **ret_block);
 static inline void block_free(struct block *b)
 {
 	if (b)

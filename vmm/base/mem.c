@@ -152,7 +152,7 @@ int guest_mem_log_start(struct guest_mem *m)
 
 		if (r->dirty)
 			continue;
-		bits = calloc((r->size / m->page_size + 63) / 64, sizeof(*bits));
+		bits = calloc(r->size / m->page_size / 64 + 1, sizeof(*bits));
 		if (!bits) {
 			guest_mem_log_stop(m);
 			return -ENOMEM;

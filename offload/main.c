@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* polyvisor-offload: virtio devices in a process of their own, each behind a vhost-user socket. One
+ * loop for sockets and messages, a worker for each queue. Exit status: 0 ended by SIGTERM or
+ * SIGINT, 1 our error, 2 usage. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+#include "offload/served.h"
+#include "vmm/base/cleanup.h"
+#include "vmm/base/num.h"
+
+struct args {
+	struct served_config *device;
+	unsigned n;
+	struct log log;
+	bool help, version;
+};
+
+/* ---- the command line ---- */
+
+static int add_device(struct args *a, const char *text, struct err *e)
+{
+	int r;
+
+	if (a->n == SERVED_MAX)
+		return err_set(e, ERR_USAGE, -ENOSPC, "--device: allowed: at most %d", SERVED_MAX);
+	r = served_parse(text, &a->device[a->n], e);
+	if (r == 0)
+		a->n++;
+	return r;
+}
+
+static int add_socket(struct args *a, const char *text, struct err *e)
+{
+	struct served_config *c = a->n ? &a->device[a->n - 1] : NULL;
+
+	if (!c)
+		return err_set(e, ERR_USAGE, -EINVAL, "--socket %s: no --device before it", text);
+	if (c->socket)
+		return err_set(
+			e, ERR_USAGE, -EINVAL, "--socket %s: the device before it has one", text);
+	if (!*text)
+		return err_set(e, ERR_USAGE, -EINVAL, "--socket: give a path, or fd=N");
+	c->socket = strdup(text);
+	return c->socket ? 0 : -ENOMEM;
+}
+
+static const struct {
+	const char *name;
+	int (*take)(struct args *a, const char *text, struct err *e);
+} flags[] = {{"--device", add_device}, {"--socket", add_socket}};
+
+/* One flag and its value, in one word or two. Returns how many words it took. */
+static int take(struct args *a, int argc, char **argv, struct err *e)
+{
+	size_t len = strcspn(argv[0], "=");
+
+	for (unsigned i = 0; i < ARRAY_SIZE(flags); i++) {
+		const char *value = argv[0][len] ? argv[0] + len + 1 : argc > 1 ? argv[1] : NULL;
+		int r;
+
+		if (strlen(flags[i].name) != len || memcmp(argv[0], flags[i].name, len))
+			continue;
+		if (!value || (!argv[0][len] && !strncmp(value, "--", 2)))
+			return err_set(e, ERR_USAGE, -EINVAL, "%s: needs a value", flags[i].name);
+		r = flags[i].take(a, value, e);
+		return r < 0 ? r : argv[0][len] ? 1 : 2;
+	}
+	return err_set(e, ERR_USAGE, -EINVAL,
+		"%s: no such flag; polyvisor-offload --help lists them", argv[0]);
+}
+
+static bool is_switch(struct args *a, const char *word)
+{
+	if (strcmp(word, "-v") && strcmp(word, "--verbose"))
+		return false;
+	a->log.level = a->log.level == LOG_WARN ? LOG_INFO : LOG_DEBUG;
+	return true;
+}
+
+static int parse(struct args *a, int argc, char **argv, struct err *e)
+{
+	int r;
+
+	for (int i = 1; i < argc; i++) {
+		a->help |= !strcmp(argv[i], "--help") || !strcmp(argv[i], "-h");
+		a->version |= !strcmp(argv[i], "--version") || !strcmp(argv[i], "-V");
+	}
+	if (a->help || a->version)
+		return 0;
+	for (int i = 1; i < argc; i += r) {
+		r = is_switch(a, argv[i]) ? 1 : take(a, argc - i, argv + i, e);
+		if (r < 0)
+			return r;
+	}
+	if (!a->n)
+		return err_set(e, ERR_USAGE, -EINVAL,
+			"--device: give at least one; polyvisor-offload --help shows how");
+	return served_check(a->device, a->n, e);
+}
+
+static int help(void)
+{
+	printf("Usage: polyvisor-offload --device TYPE[,KEY=VALUE…] --socket PATH …\n"
+	       "Serves virtio devices to vhost-user front-ends, each on a socket of its own. Exit\n"
+	       "status: 0 ended by SIGTERM or SIGINT, 1 our error, 2 usage.\n\n");
+	served_help(stdout);
+	printf("  --socket PATH|fd=N\n      where the device before it listens\n"
+	       "  -v, --verbose\n      more log; twice for debugging\n"
+	       "  --version, --help\n");
+	return 0;
+}
+
+/* ---- running ---- */
+
+static void on_signal(struct ev_fd *w, uint32_t events)
+{
+	struct signalfd_siginfo si;
+
+	if (read(w->fd, &si, sizeof(si)) == sizeof(si))
+		ev_quit(w->loop);
+}
+
+/* A front-end brings descriptors; many devices need many. */
+static void raise_nofile(void)
+{
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_NOFILE, &l) == 0) {
+		l.rlim_cur = l.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &l);
+	}
+}
+
+static int open_signals(struct ev_loop *loop, struct ev_fd *w)
+{
+	sigset_t set;
+	int r;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	r = -pthread_sigmask(SIG_BLOCK, &set, NULL); /* before the first worker: they inherit it */
+	if (r < 0)
+		return r;
+	*w = (struct ev_fd){
+		.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), .ready = on_signal};
+	return w->fd < 0 ? -errno : ev_add(loop, w, EPOLLIN);
+}
+
+static int serve(struct args *a, struct ev_loop *loop, struct served **s, struct err *e)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < a->n && r == 0; i++)
+		r = served_open(loop, &a->device[i], &a->log, &s[i], e);
+	return r < 0 ? r : ev_run(loop);
+}
+
+static int run(struct args *a, struct err *e)
+{
+	struct served *s[SERVED_MAX] = {0};
+	struct ev_fd signals = {.fd = -1};
+	struct ev_loop *loop = NULL;
+	int r;
+
+	raise_nofile();
+	r = ev_loop_new(&loop);
+	if (r == 0)
+		r = open_signals(loop, &signals);
+	if (r == 0)
+		r = serve(a, loop, s, e);
+	for (unsigned i = 0; i < a->n; i++)
+		served_close(s[i]);
+	ev_del(&signals);
+	cleanup_closep(&signals.fd);
+	ev_loop_free(loop);
+	return r;
+}
+
+static int report(int r, const struct err *e)
+{
+	if (r >= 0)
+		return 0;
+	fprintf(stderr, "polyvisor-offload: %s\n", *e->text ? e->text : strerrordesc_np(-r));
+	return err_exit_status(e);
+}
+
+int main(int argc, char **argv)
+{
+	struct args a = {.log = {.fd = STDERR_FILENO, .level = LOG_WARN}};
+	struct err e = {0};
+	int r = 0;
+
+	a.device = calloc(SERVED_MAX, sizeof(*a.device));
+	if (!a.device)
+		return report(-ENOMEM, &e);
+	r = parse(&a, argc, argv, &e);
+	if (r == 0 && a.help)
+		help();
+	else if (r == 0 && a.version)
+		printf("polyvisor-offload %s\n", POLYVISOR_VERSION);
+	else if (r == 0)
+		r = run(&a, &e);
+	for (unsigned i = 0; i < SERVED_MAX; i++)
+		served_config_fini(&a.device[i]);
+	free(a.device);
+	return report(r, &e);
+}

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "offload/served.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include "devices/backend/block.h"
+#include "devices/backend/netdev.h"
+#include "devices/virtio/devs.h"
+#include "vmm/base/cleanup.h"
+#include "vmm/base/fd_arg.h"
+
+struct served {
+	const struct served_config *config; /* while opening */
+	struct block *block;
+	struct netdev *net;
+	pid_t passt;
+	struct vu_device *device;
+};
+
+/* ---- back-ends ---- */
+
+static int out_of(const struct served_config *c, int r, struct err *e)
+{
+	return err_set(e, ERR_HOST, r, "--device %s: %s", c->id, strerrordesc_np(-r));
+}
+
+static int open_block(const struct served_config *c, int fd, struct block **ret, struct err *e)
+{
+	struct block_opts o = {
+		.path = fd < 0 ? c->path : NULL,
+		.fd = fd,
+		.readonly = c->readonly,
+		.direct = c->direct,
+		.flag = "--device",
+		.id = c->id,
+	};
+
+	return block_open(&o, ret, e);
+}
+
+static int open_ram(const struct served_config *c, struct block **ret, struct err *e)
+{
+	cleanup_fd int fd = memfd_create("polyvisor-ram-disk", MFD_CLOEXEC);
+	int r;
+
+	if (fd < 0 || ftruncate(fd, (off_t)c->size) < 0)
+		return out_of(c, -errno, e);
+	r = open_block(c, fd, ret, e);
+	if (r == 0)
+		steal_fd(&fd);
+	return r;
+}
+
+static int open_file(const struct served_config *c, struct block **ret, struct err *e)
+{
+	cleanup_fd int fd = -1;
+	int r;
+
+	if (c->fd >= 0) {
+		fd = fd_duplicate("--device", c->id, c->fd, e);
+		if (fd < 0)
+			return fd;
+	}
+	r = open_block(c, fd, ret, e);
+	if (r == 0)
+		steal_fd(&fd);
+	return r;
+}
+
+static int open_disk(struct served *s, const struct served_config *c, struct err *e)
+{
+	int r;
+
+	switch (c->backend) {
+	case SERVED_RAM:
+		return open_ram(c, &s->block, e);
+	case SERVED_NULL:
+		r = block_null_new(c->size, c->readonly, &s->block);
+		return r < 0 ? out_of(c, r, e) : 0;
+	default:
+		return open_file(c, &s->block, e);
+	}
+}
+
+static int open_passt(struct served *s, const struct served_config *c, struct err *e)
+{
+	int fd, r = netdev_passt_spawn(c->forward, &fd, &s->passt, e);
+
+	if (r < 0)
+		return r;
+	r = netdev_stream_new(fd, &s->net);
+	if (r == 0)
+		return 0;
+	close(fd);
+	return out_of(c, r, e);
+}
+
+static int open_tap(struct served *s, const struct served_config *c, struct err *e)
+{
+	cleanup_fd int fd = -1;
+	int r;
+
+	if (c->fd >= 0) {
+		fd = fd_duplicate("--device", c->id, c->fd, e);
+		if (fd < 0)
+			return fd;
+	}
+	r = netdev_tap_open(c->tap, fd, "--device", c->id, &s->net, e);
+	if (r == 0)
+		steal_fd(&fd);
+	return r;
+}
+
+static int open_backend(struct served *s, const struct served_config *c, struct err *e)
+{
+	if (c->type == VIRTIO_TYPE_BLOCK)
+		return open_disk(s, c, e);
+	return c->backend == SERVED_PASST ? open_passt(s, c, e) : open_tap(s, c, e);
+}
+
+/* ---- the device ---- */
+
+static int make(struct dev_host *h, const char *id, void *arg, struct virtio_dev **ret_dev)
+{
+	struct served *s = arg;
+	const struct served_config *c = s->config;
+
+	if (c->type == VIRTIO_TYPE_BLOCK) {
+		struct virtio_blk_opts o = {.queue_size = c->queue_size};
+
+		strncpy(o.serial, c->serial ? c->serial : id, sizeof(o.serial) - 1);
+		return virtio_blk_new(h, id, s->block, &o, ret_dev);
+	}
+	struct virtio_net_opts o = {.mtu = c->mtu, .queue_size = c->queue_size};
+	memcpy(o.mac, c->mac, sizeof(o.mac));
+	return virtio_net_new(h, id, s->net, &o, ret_dev);
+}
+
+int served_open(struct ev_loop *loop, const struct served_config *c, struct log *log,
+	struct served **ret_served, struct err *e)
+{
+	struct served *s = calloc(1, sizeof(*s));
+	struct vu_device_opts o = {
+		.id = c->id,
+		.socket = c->socket,
+		.log = log,
+		.allow_unsealed = c->unsealed,
+		.make = make,
+		.arg = s,
+	};
+	int r;
+
+	if (!s)
+		return -ENOMEM;
+	s->config = c;
+	r = open_backend(s, c, e);
+	if (r == 0)
+		r = vu_device_new(loop, &o, &s->device, e);
+	s->config = NULL;
+	if (r < 0) {
+		served_close(s);
+		return r;
+	}
+	*ret_served = s;
+	return 0;
+}
+
+void served_close(struct served *s)
+{
+	if (!s)
+		return;
+	vu_device_free(s->device);
+	block_free(s->block);
+	netdev_free(s->net);
+	if (s->passt > 0) {
+		kill(s->passt, SIGTERM);
+		waitpid(s->passt, NULL, 0);
+	}
+	free(s);
+}
+
+struct vu_device *served_device(struct served *s)
+{
+	return s->device;
+}
