@@ -105,12 +105,15 @@ static void check_books(const struct virtq *q)
 	check((v->used.slot + n) % SIZE == v->avail.slot);
 }
 
-/* Up to SIZE chains that were popped are kept, to be pushed in another order. */
-static void serve(struct virtq *q, struct input *in)
+/* Chains that were popped and are pushed later, in another order. */
+struct kept {
+	uint16_t head[SIZE];
+	unsigned n;
+};
+
+static void serve(struct virtq *q, struct kept *kept, struct input *in)
 {
 	static struct virtq_chain c;
-	uint16_t kept[SIZE];
-	unsigned nkept = 0;
 	int n = 0, r;
 
 	while ((r = virtq_pop(q, &c)) > 0) {
@@ -120,16 +123,16 @@ static void serve(struct virtq *q, struct input *in)
 			virtq_unpop(q, 1);
 			break;
 		}
-		if ((take(in, 1) & 3) == 0)
-			kept[nkept++] = c.head;
+		if (take(in, 1) & 1 && kept->n < SIZE)
+			kept->head[kept->n++] = c.head;
 		else
 			virtq_push(q, &c, c.in_len);
 		if (take(in, 1) & 1)
 			virtq_publish(q);
 	}
 	check(r >= 0 ? !q->broken : q->broken);
-	while (nkept)
-		virtq_push_parts(q, kept[--nkept], NULL, 0, take(in, 1));
+	for (unsigned i = take(in, 1) % (SIZE + 1); i && kept->n; i--)
+		virtq_push_parts(q, kept->head[--kept->n], NULL, 0, take(in, 1));
 	if (q->is_packed)
 		check_books(q);
 	virtq_publish(q);
@@ -154,7 +157,8 @@ static void offer_split(struct virtq *q, struct input *in)
 /* One lap from where the device pops next: mostly a chain after the other, ids in turn. */
 static void offer_packed(struct virtq *q, struct input *in)
 {
-	unsigned fresh = take(in, 1) % (SIZE + 1), slot = q->packed.avail.slot, id = take(in, 1);
+	unsigned room = SIZE - (take(in, 1) & 3 ? q->packed.in_flight : 0);
+	unsigned fresh = take(in, 1) % (room + 1), slot = q->packed.avail.slot, id = take(in, 1);
 	bool wrap = q->packed.avail.wrap;
 
 	for (unsigned i = 0; i < fresh; i++) {
@@ -169,9 +173,11 @@ static void offer_packed(struct virtq *q, struct input *in)
 			flags &= ~1;
 		if (rarely(in))
 			flags = take(in, 2);
-		id += !(flags & 1);
-		store_le(d + 12, 2, rarely(in) ? take(in, 2) : id % SIZE);
+		for (unsigned n = 0; n < SIZE && q->packed.ndesc[id % SIZE]; n++)
+			id++;
+		store_le(d + 12, 2, rarely(in) ? take(in, 1) % (2 * SIZE) : id % SIZE);
 		store_le(d + 14, 2, flags);
+		id += !(flags & 1);
 		slot = (slot + 1) % SIZE;
 		wrap ^= slot == 0;
 	}
@@ -183,6 +189,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct input in = {data, size};
 	struct mem_range ram = {0, RAM};
 	struct virtq_setup s = {.size = SIZE, .desc = DESC, .avail = AVAIL, .used = USED};
+	struct kept kept = {.n = 0};
 	struct virtq q;
 
 	if (!mem.n)
@@ -193,14 +200,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		s.used = take(&in, 4);
 	if (virtq_init(&q, &mem, &s) < 0)
 		return 0;
+	for (unsigned i = 0; i < SIZE; i++) /* valid, of one byte */
+		put_desc(&(struct input){0}, TABLE, i, SIZE);
 	for (int round = 0; in.n && round < 16; round++) {
-		for (unsigned i = 0; i < SIZE; i++)
-			put_desc(&in, TABLE, i, SIZE);
 		if (q.is_packed)
 			offer_packed(&q, &in);
 		else
 			offer_split(&q, &in);
-		serve(&q, &in);
+		for (unsigned i = 0; i < 3; i++)
+			put_desc(&in, TABLE, take(&in, 1) % SIZE, SIZE);
+		serve(&q, &kept, &in);
 		if (q.broken)
 			break;
 	}
