@@ -28,9 +28,11 @@ enum dev_event {
 
 /* What outside listeners may want to know of a device. */
 enum dev_notice {
-	DEV_NOTICE_ACTIVATED, /* its driver set DRIVER_OK */
-	DEV_NOTICE_RESET,     /* its driver reset it */
-	DEV_NOTICE_PANIC,     /* the guest says that it panicked */
+	DEV_NOTICE_ACTIVATED,	 /* its driver set DRIVER_OK */
+	DEV_NOTICE_RESET,	 /* its driver reset it */
+	DEV_NOTICE_PANIC,	 /* the guest says that it panicked */
+	DEV_NOTICE_DISCONNECTED, /* who serves its queues is gone; its I/O waits */
+	DEV_NOTICE_RECONNECTED,	 /* and is back */
 };
 
 /* A count for people and programs; name is static, lower_case, "read_bytes". */

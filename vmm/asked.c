@@ -145,8 +145,9 @@ static void add_node(struct vm_info *info, int node, struct vm *vm)
 	add(info, "memory", "numa_node", asked, achieved);
 }
 
-static void ask_memory(struct vm_info *info, const struct memory_config *m, struct vm *vm)
+static void ask_memory(struct vm_info *info, const struct vm_config *c, struct vm *vm)
 {
+	const struct memory_config *m = &c->memory;
 	struct mapped s = {0};
 	uint64_t whole = vm ? guest_mem_size(&vm->mem) : 0;
 
@@ -157,7 +158,11 @@ static void ask_memory(struct vm_info *info, const struct memory_config *m, stru
 	if (m->thp)
 		add_share(info, "thp", s.huge, whole);
 	if (m->shared)
-		add(info, "memory", "shared", "on", !vm ? NOT_YET : s.shared ? "on" : "off");
+		add(info, "memory", "shared",
+			vm_config_offloads(c) ? "on: vhost-user needs it" : "on",
+			!vm	   ? NOT_YET
+			: s.shared ? "on"
+				   : "off");
 	if (m->mergeable)
 		add(info, "memory", "mergeable", "on", !vm ? NOT_YET : s.mergeable ? "on" : "off");
 	if (m->prefault)
@@ -206,9 +211,20 @@ static void ask_cpus(struct vm_info *info, const struct cpus_config *c, struct v
 
 /* ---- devices ---- */
 
+static const char *asked_offload(bool vhost_user, const char *socket, int fd, char buf[64])
+{
+	if (!vhost_user)
+		return NULL;
+	if (socket)
+		snprintf(buf, 64, "vhost-user %s", socket);
+	else
+		snprintf(buf, 64, "vhost-user fd=%d", fd);
+	return buf;
+}
+
 /* What was asked of a device: the words, or NULL when nobody asked. */
 static const char *asked_of(
-	const struct vm_config *c, const char *id, const struct dev_achieved *a, char buf[24])
+	const struct vm_config *c, const char *id, const struct dev_achieved *a, char buf[64])
 {
 	const char *what = a->what;
 	uint32_t queue_size = 0;
@@ -219,11 +235,17 @@ static const char *asked_of(
 		queue_size = c->disk[i].queue_size;
 		if (!strcmp(what, "direct"))
 			return c->disk[i].direct ? "on" : NULL;
+		if (!strcmp(what, "offload"))
+			return asked_offload(
+				c->disk[i].vhost_user, c->disk[i].vhost_socket, c->disk[i].fd, buf);
 	}
 	for (unsigned i = 0; i < c->nnets; i++) {
 		if (strcmp(id, c->net[i].id))
 			continue;
 		queue_size = c->net[i].queue_size;
+		if (!strcmp(what, "offload"))
+			return asked_offload(
+				c->net[i].vhost_user, c->net[i].vhost_socket, c->net[i].fd, buf);
 		/* Nobody asks for offloads: what the device can is on unless the driver or the
 		 * host says no. */
 		if (!strncmp(what, "offload", 7))
@@ -231,7 +253,7 @@ static const char *asked_of(
 	}
 	if (strcmp(what, "queue_size") || !queue_size || queue_size == QUEUE_SIZE)
 		return NULL;
-	snprintf(buf, 24, "%u", queue_size);
+	snprintf(buf, 64, "%u", queue_size);
 	return buf;
 }
 
@@ -239,7 +261,7 @@ static void ask_device(struct vm_info *info, const struct vm_config *c, struct d
 {
 	struct dev_achieved a[ACHIEVED_MAX];
 	unsigned n = d->ops->achieved ? d->ops->achieved(d, a, ACHIEVED_MAX) : 0;
-	char buf[24];
+	char buf[64];
 
 	for (unsigned i = 0; i < n; i++) {
 		const char *asked = asked_of(c, d->id, &a[i], buf);
@@ -250,7 +272,7 @@ static void ask_device(struct vm_info *info, const struct vm_config *c, struct d
 
 int vm_info_asked(struct vm_info *info, const struct vm_config *c, struct vm *vm)
 {
-	ask_memory(info, &c->memory, vm);
+	ask_memory(info, c, vm);
 	ask_cpus(info, &c->cpus, vm);
 	if (vm)
 		list_for_each (it, &vm->devices)

@@ -282,6 +282,33 @@ static int check_affinity(const struct cpus_config *c, struct err *e)
 	return 0;
 }
 
+bool vm_config_offloads(const struct vm_config *c)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < c->ndisks; i++)
+		any |= c->disk[i].vhost_user;
+	for (unsigned i = 0; i < c->nnets; i++)
+		any |= c->net[i].vhost_user;
+	return any;
+}
+
+/* Whoever serves a device maps the guest's memory, so it has to be shared. */
+static int resolve_memory(struct vm_config *c, struct err *e)
+{
+	struct memory_config *m = &c->memory;
+
+	if (!vm_config_offloads(c))
+		return 0;
+	if (m->mergeable || m->file)
+		return err_set(e, ERR_USAGE, -EINVAL,
+			"--memory %s: not together with a vhost_user device, which needs shared "
+			"memory",
+			m->file ? "file" : "mergeable");
+	m->shared = true;
+	return 0;
+}
+
 static int check_parts(const struct vm_config *c, struct err *e)
 {
 	if (!c->payload.kernel)
@@ -310,7 +337,7 @@ int vm_config_resolve(struct vm_config *c, struct err *e)
 		return r;
 	if (!c->cpus.max)
 		c->cpus.max = c->cpus.boot;
-	if ((r = resolve_console(&c->serial, "serial", e)) < 0 ||
+	if ((r = resolve_memory(c, e)) < 0 || (r = resolve_console(&c->serial, "serial", e)) < 0 ||
 		(r = resolve_console(&c->console, "console", e)) < 0 || (r = check_parts(c, e)) < 0)
 		return r;
 	unsigned n = list_devices(c, dev);

@@ -38,7 +38,9 @@ struct payload_config {
 
 struct disk_config {
 	char *path, *id, *serial;
-	int fd; /* -1 = open path */
+	int fd; /* -1 = open path, or connect to vhost_socket */
+	bool vhost_user;
+	char *vhost_socket;
 	bool readonly, direct;
 	uint32_t queue_size;
 	int transport;
@@ -49,7 +51,9 @@ enum net_backend { NET_TAP, NET_PASST };
 
 struct net_config {
 	char *tap, *id, *forward;
-	int fd; /* a tap's, -1 = none */
+	int fd; /* a tap's, or a vhost-user connection's, -1 = none */
+	bool vhost_user;
+	char *vhost_socket;
 	int backend;
 	bool mac_given;
 	uint8_t mac[6];
@@ -117,6 +121,8 @@ int vm_config_resolve(struct vm_config *c, struct err *e);
  * Its id goes to ret_id. On error c is as it was; an id or a vsock that is there already is -EEXIST
  * and ERR_CONFLICT. `more` is vm_config_fini()'s afterwards either way. */
 int vm_config_add(struct vm_config *c, struct vm_config *more, char ret_id[32], struct err *e);
+/* Some device is served by another process, which has to map the guest's memory. */
+bool vm_config_offloads(const struct vm_config *c);
 /* The host CPUs that a vCPU is bound to: 1, or 0 when none are named for it. */
 int vm_config_affinity(const struct cpus_config *c, unsigned vcpu, cpu_set_t *ret_cpus);
 /* One paragraph a flag, in the order of the manual. */

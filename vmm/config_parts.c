@@ -60,6 +60,10 @@ static const struct opt memory_opts[] = {
 static const struct opt disk_opts[] = {
 	OPT(disk_config, path, OPT_STR, .help = "raw file or block device"),
 	OPT(disk_config, fd, OPT_FD, .help = "or an open file descriptor"),
+	OPT(disk_config, vhost_user, OPT_BOOL,
+		.help = "served by a vhost-user back-end, which sets size and mode"),
+	OPT(disk_config, vhost_socket, OPT_STR, .min = 1, .max = 107,
+		.help = "unix socket of the back-end; or fd=N, connected"),
 	OPT(disk_config, readonly, OPT_BOOL, .help = "refuse writes"),
 	OPT(disk_config, direct, OPT_BOOL, .help = "bypass the host's page cache"),
 	OPT(disk_config, serial, OPT_STR, .max = 20, .help = "serial number, at most 20 bytes"),
@@ -73,6 +77,9 @@ static const struct opt net_opts[] = {
 	OPT(net_config, fd, OPT_FD, .help = "or an open tap's file descriptor"),
 	OPT(net_config, backend, OPT_ENUM, .values = net_backends,
 		.help = "tap, or passt: no privileges needed (tap by default)"),
+	OPT(net_config, vhost_user, OPT_BOOL, .help = "served by a vhost-user back-end"),
+	OPT(net_config, vhost_socket, OPT_STR, .min = 1, .max = 107,
+		.help = "unix socket of the back-end; or fd=N, connected"),
 	OPT(net_config, forward, OPT_STR, .help = "arguments for passt, as \"-t 2222:22\""),
 	OPT(net_config, mac, OPT_MAC, .set_offset = offsetof(struct net_config, mac_given),
 		.help = "guest's address, random by default"),
@@ -129,8 +136,7 @@ static const struct opt machine_opts[] = {
 	{                                                                                          \
 		"pci_segment", "0"                                                                 \
 	}
-#define NO_VHOST_USER                                                                              \
-	{"vhost_user", "false"}, {"vhost_socket", "null"},                                         \
+#define NO_RATE_LIMIT                                                                              \
 	{                                                                                          \
 		"rate_limiter_config", "null"                                                      \
 	}
@@ -152,7 +158,7 @@ static const struct opt_unoffered memory_not[] = {
 };
 static const struct opt_unoffered disk_not[] = {
 	NO_IOMMU,
-	NO_VHOST_USER,
+	NO_RATE_LIMIT,
 	{"num_queues", "1"},
 	{"rate_limit_group", "null"},
 	{"queue_affinity", "null"},
@@ -165,7 +171,7 @@ static const struct opt_unoffered disk_not[] = {
 };
 static const struct opt_unoffered net_not[] = {
 	NO_IOMMU,
-	NO_VHOST_USER,
+	NO_RATE_LIMIT,
 	{"vhost_mode", "\"Client\""},
 	{"num_queues", "2"},
 	{"ip", "\"192.168.249.1\""},
@@ -299,10 +305,32 @@ static int check_queue_size(uint32_t size, const struct opt_at *at, struct err *
 		at->json ? "." : " ", size);
 }
 
+/* What --disk and --net have in common: who is served by another process names its socket. */
+static int check_vhost(bool on, const char *socket, int fd, const struct opt_at *at, struct err *e)
+{
+	if (!on && socket)
+		return err_set(e, ERR_USAGE, -EINVAL,
+			"%s: vhost_socket goes with vhost_user=on only", at->path);
+	if (on && !socket == (fd < 0))
+		return err_set(e, ERR_USAGE, -EINVAL,
+			"%s: vhost_user=on needs exactly one of vhost_socket and fd", at->path);
+	return 0;
+}
+
 static int check_disk(const void *part, const struct opt_at *at, struct err *e)
 {
 	const struct disk_config *d = part;
+	int r = check_vhost(d->vhost_user, d->vhost_socket, d->fd, at, e);
 
+	if (r < 0)
+		return r;
+	if (d->vhost_user && (d->path || d->serial || d->readonly || d->direct))
+		return err_set(e, ERR_USAGE, -EINVAL,
+			"%s: path, serial, readonly and direct are the back-end's to know with "
+			"vhost_user=on",
+			at->path);
+	if (d->vhost_user)
+		return check_queue_size(d->queue_size, at, e);
 	if (!d->path == (d->fd < 0))
 		return err_set(
 			e, ERR_USAGE, -EINVAL, "%s: give exactly one of path and fd", at->path);
@@ -317,7 +345,13 @@ static void init_net(void *part)
 static int check_net(const void *part, const struct opt_at *at, struct err *e)
 {
 	const struct net_config *n = part;
+	int r = check_vhost(n->vhost_user, n->vhost_socket, n->fd, at, e);
 
+	if (r < 0)
+		return r;
+	if (n->vhost_user && (n->tap || n->backend == NET_PASST))
+		return err_set(e, ERR_USAGE, -EINVAL,
+			"%s: tap and backend=passt do not go with vhost_user=on", at->path);
 	if (n->backend == NET_PASST && (n->tap || n->fd >= 0))
 		return err_set(
 			e, ERR_USAGE, -EINVAL, "%s: tap and fd go with backend=tap only", at->path);

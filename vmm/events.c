@@ -62,5 +62,11 @@ void events_notice(struct events *ev, const char *id, enum dev_notice n)
 	case DEV_NOTICE_PANIC:
 		post(ev, "guest", "panic", "");
 		break;
+	case DEV_NOTICE_DISCONNECTED:
+		post(ev, "virtio-device", "disconnected", id);
+		break;
+	case DEV_NOTICE_RECONNECTED:
+		post(ev, "virtio-device", "reconnected", id);
+		break;
 	}
 }

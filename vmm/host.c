@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include "offload/vu_proxy.h"
 #include "vmm/base/cleanup.h"
 #include "vmm/base/fd_arg.h"
 #include "vmm/base/num.h"
@@ -72,6 +73,46 @@ static int read_baseline(const char *path, char **ret_text, struct err *e)
 static int own_fd(const char *flag, const char *id, int fd, struct err *e)
 {
 	return fd < 0 ? -1 : fd_duplicate(flag, id, fd, e);
+}
+
+/* Connects to a device's back-end; o is its front half. */
+static int open_peer(struct host_res *h, struct vu_peer_opts *o, const char *flag, const char *id,
+	const char *socket, int given_fd, uint32_t queue_size, struct vu_peer **ret_peer,
+	struct err *e)
+{
+	cleanup_fd int fd = own_fd(flag, id, given_fd, e);
+
+	if (given_fd >= 0 && fd < 0)
+		return fd;
+	o->socket = socket;
+	o->fd = fd;
+	o->queue_size = (uint16_t)queue_size;
+	o->flag = flag;
+	o->id = id;
+	o->log = h->log;
+	int r = vu_peer_open(o, ret_peer, e);
+	if (!r)
+		steal_fd(&fd);
+	return r;
+}
+
+static int open_disk_peer(
+	struct host_res *h, const struct disk_config *d, unsigned i, struct err *e)
+{
+	struct vu_peer_opts o;
+
+	vu_peer_opts_blk(&o);
+	return open_peer(
+		h, &o, "--disk", d->id, d->vhost_socket, d->fd, d->queue_size, &h->disk_peer[i], e);
+}
+
+static int open_net_peer(struct host_res *h, const struct net_config *n, unsigned i, struct err *e)
+{
+	struct vu_peer_opts o;
+
+	vu_peer_opts_net(&o, n->mac, (uint16_t)n->mtu);
+	return open_peer(
+		h, &o, "--net", n->id, n->vhost_socket, n->fd, n->queue_size, &h->net_peer[i], e);
 }
 
 static int open_disk(struct host_res *h, const struct disk_config *d, unsigned i, struct err *e)
@@ -164,12 +205,16 @@ static int open_devices(struct host_res *h, const struct vm_config *c, struct er
 	int r = 0;
 
 	for (unsigned i = 0; i < c->ndisks && !r; i++)
-		if (!h->disk[i])
+		if (c->disk[i].vhost_user && !h->disk_peer[i])
+			r = open_disk_peer(h, &c->disk[i], i, e);
+		else if (!c->disk[i].vhost_user && !h->disk[i])
 			r = open_disk(h, &c->disk[i], i, e);
 	if (!r && h->rng_fd < 0)
 		r = open_rng(&c->rng, &h->rng_fd, e);
 	for (unsigned i = 0; i < c->nnets && !r; i++)
-		if (!h->net[i])
+		if (c->net[i].vhost_user && !h->net_peer[i])
+			r = open_net_peer(h, &c->net[i], i, e);
+		else if (!c->net[i].vhost_user && !h->net[i])
 			r = open_net(h, &c->net[i], i, e);
 	if (!r && c->vsock.cid && !h->vsock)
 		r = open_vsock(h, &c->vsock, e);
@@ -249,10 +294,13 @@ void host_res_close(struct host_res *h)
 	chr_free(h->serial);
 	for (unsigned i = 0; i < CONFIG_NETS; i++) {
 		netdev_free(h->net[i]);
+		vu_peer_close(h->net_peer[i]);
 		close_passt(&h->passt[i]);
 	}
-	for (unsigned i = 0; i < CONFIG_DISKS; i++)
+	for (unsigned i = 0; i < CONFIG_DISKS; i++) {
 		block_free(h->disk[i]);
+		vu_peer_close(h->disk_peer[i]);
+	}
 	free(h->cpu_baseline);
 	cleanup_closep(&h->rng_fd);
 	cleanup_closep(&h->initrd_fd);

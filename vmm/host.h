@@ -14,6 +14,8 @@
 #include "vmm/config.h"
 #include "vmm/kvm/kvm.h"
 
+struct vu_peer;
+
 struct host_res {
 	struct log *log; /* borrowed */
 	struct kvm kvm;
@@ -21,6 +23,7 @@ struct host_res {
 	char *cpu_baseline;	  /* text of the baseline file, NULL = model=host */
 	struct block *disk[CONFIG_DISKS];
 	struct netdev *net[CONFIG_NETS];
+	struct vu_peer *disk_peer[CONFIG_DISKS], *net_peer[CONFIG_NETS]; /* instead, vhost_user */
 	pid_t passt[CONFIG_NETS];     /* 0 = none */
 	struct chr *serial, *console; /* NULL = off */
 	struct vsock_unix *vsock;     /* NULL = none */

@@ -33,6 +33,14 @@ Test(config, refuses_each_bad_value_by_name)
 		{"--disk", "path=a,fd=3", "--disk"},
 		{"--disk", "path=a,queue_size=0", "--disk queue_size"},
 		{"--disk", "path=a,queue_size=3", "--disk queue_size: 3 is not a power of two"},
+		{"--disk", "vhost_user=on", "vhost_socket"},
+		{"--disk", "vhost_user=on,vhost_socket=/s,fd=4", "exactly one of vhost_socket"},
+		{"--disk", "vhost_user=on,vhost_socket=/s,path=a", "back-end's to know"},
+		{"--disk", "vhost_user=on,vhost_socket=/s,readonly=on", "back-end's to know"},
+		{"--disk", "path=a,vhost_socket=/s", "vhost_user=on"},
+		{"--net", "vhost_user=on,vhost_socket=/s,tap=t0", "--net"},
+		{"--net", "vhost_user=on,vhost_socket=/s,backend=passt", "--net"},
+		{"--net", "vhost_socket=/s", "vhost_user=on"},
 		{"--net", "queue_size=6", "--net queue_size: 6 is not a power of two"},
 		{"--cpus", "affinity=[0@[1]", "--cpus affinity"},
 		{"--cpus", "affinity=0@1", "--cpus affinity"},
@@ -114,6 +122,9 @@ Test(config, refuses_what_contradicts_itself)
 			 "tap=t,pci_device_id=3"},
 			"slot 3 is taken"},
 		{{"--kernel", "k", "--cpus", "boot=2,affinity=[2@[0]]"}, "no vCPU 2"},
+		{{"--kernel", "k", "--disk", "vhost_user=on,vhost_socket=/s", "--memory",
+			 "mergeable=on"},
+			"--memory mergeable"},
 		{{"--kernel", "k", "--console", "tty"}, "--console"},
 		{{"--kernel", "k", "--serial", "file"}, "--serial"},
 		{{"--kernel", "k", "--cpus", "boot=2,max=1"}, "--cpus max"},
@@ -131,6 +142,22 @@ Test(config, refuses_what_contradicts_itself)
 		cr_expect_eq(e.kind, ERR_USAGE);
 		vm_config_fini(&c);
 	}
+}
+
+Test(config, memory_is_shared_when_another_process_serves_a_device)
+{
+	struct vm_config c;
+	struct err e = {0};
+
+	vm_config_init(&c);
+	set(&c, "--kernel", "k");
+	set(&c, "--disk", "path=a");
+	cr_assert_eq(vm_config_resolve(&c, &e), 0, "%s", e.text);
+	cr_expect(!c.memory.shared);
+	set(&c, "--net", "vhost_user=on,vhost_socket=/s");
+	cr_assert_eq(vm_config_resolve(&c, &e), 0, "%s", e.text);
+	cr_expect(c.memory.shared);
+	vm_config_fini(&c);
 }
 
 Test(config, a_vsock_gets_an_id_and_a_slot)

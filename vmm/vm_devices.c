@@ -5,6 +5,7 @@
 #include <time.h>
 #include "devices/registry.h"
 #include "devices/virtio/devs.h"
+#include "offload/vu_proxy.h"
 #include "vmm/base/num.h"
 #include "vmm/events.h"
 #include "vmm/info.h"
@@ -153,7 +154,10 @@ static int make_disks(struct vm *vm, struct err *e)
 		struct virtio_dev *dev = NULL;
 		if (c->serial)
 			memcpy(o.serial, c->serial, MIN(strlen(c->serial), sizeof(o.serial) - 1));
-		r = virtio_blk_new(&vm->host, c->id, vm->res->disk[i], &o, &dev);
+		if (c->vhost_user)
+			r = vu_proxy_new(&vm->host, c->id, vm->res->disk_peer[i], &dev);
+		else
+			r = virtio_blk_new(&vm->host, c->id, vm->res->disk[i], &o, &dev);
 		r = attach(vm, r, c->id, dev, c->transport, c->slot, e);
 	}
 	return r;
@@ -169,7 +173,10 @@ static int make_nets(struct vm *vm, struct err *e)
 			.mtu = (uint16_t)c->mtu, .queue_size = (uint16_t)c->queue_size};
 		struct virtio_dev *dev = NULL;
 		memcpy(o.mac, c->mac, sizeof(o.mac));
-		r = virtio_net_new(&vm->host, c->id, vm->res->net[i], &o, &dev);
+		if (c->vhost_user)
+			r = vu_proxy_new(&vm->host, c->id, vm->res->net_peer[i], &dev);
+		else
+			r = virtio_net_new(&vm->host, c->id, vm->res->net[i], &o, &dev);
 		r = attach(vm, r, c->id, dev, c->transport, c->slot, e);
 	}
 	return r;

@@ -21,7 +21,7 @@ struct fake_host {
 	_Atomic unsigned msis[FAKE_MSIS];  /* messages seen, by data value modulo FAKE_MSIS */
 	unsigned events[8];		   /* by enum dev_event */
 	int last_event_value;
-	_Atomic unsigned notices[4]; /* by enum dev_notice */
+	_Atomic unsigned notices[8]; /* by enum dev_notice */
 	void *internal;
 };
 

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "offload/test_rig.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include "devices/virtio/devs.h"
+#include "vmm/base/cleanup.h"
+#include "vmm/base/num.h"
+
+static void must(bool ok, const char *what)
+{
+	if (ok)
+		return;
+	fprintf(stderr, "test rig: %s\n", what);
+	abort();
+}
+
+static struct sockaddr_un address(const char *path)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+
+	strcpy(a.sun_path, path);
+	return a;
+}
+
+static void hang_up(struct backend *b)
+{
+	vu_conn_free(steal_ptr(&b->front));
+	vu_conn_free(steal_ptr(&b->inner));
+	cleanup_closep(&b->back_fd);
+	b->back_fd = -1;
+	b->count = 0;
+}
+
+/* ---- in the middle ---- */
+
+static bool drops_here(struct backend *b)
+{
+	if (!b->drop_at || b->drops <= 0 || ++b->count < b->drop_at)
+		return false;
+	b->drops--;
+	return true;
+}
+
+static int from_front(void *arg, struct vu_msg *m)
+{
+	struct backend *b = arg;
+
+	if (b->stall)
+		return 0;
+	if (drops_here(b)) {
+		hang_up(b);
+		return 0;
+	}
+	if (m->request < VU_REQUESTS)
+		b->messages[m->request]++;
+	if (m->request == VU_SET_BACKEND_REQ_FD && m->nfds == 1) {
+		cleanup_closep(&b->back_fd);
+		b->back_fd = dup(m->fds[0]);
+	}
+	return vu_conn_send(b->inner, m);
+}
+
+static int from_inner(void *arg, struct vu_msg *m)
+{
+	struct backend *b = arg;
+
+	if (b->stall)
+		return 0;
+	if (m->request == VU_GET_PROTOCOL_FEATURES)
+		m->p.u64 &= ~b->hide;
+	if (m->request == VU_GET_FEATURES)
+		m->p.u64 &= ~b->hide_features;
+	if (m->request == VU_GET_CONFIG && b->bigger)
+		m->p.config.bytes[0]++;
+	return vu_conn_send(b->front, m);
+}
+
+static void gone(void *arg, int why)
+{
+	hang_up(arg);
+}
+
+static const struct vu_conn_ops front_ops = {from_front, gone};
+static const struct vu_conn_ops inner_ops = {from_inner, gone};
+
+static void on_connect(struct ev_fd *w, uint32_t events)
+{
+	struct backend *b = container_of(w, struct backend, listen);
+	struct sockaddr_un a = address(b->inner_path);
+	int fd = accept4(w->fd, NULL, NULL, SOCK_CLOEXEC);
+	int to = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	must(fd >= 0 && to >= 0, "accept");
+	must(connect(to, (struct sockaddr *)&a, sizeof(a)) == 0, "connect");
+	hang_up(b);
+	must(vu_conn_new(b->loop, fd, &front_ops, b, &b->front) == 0, "front");
+	must(vu_conn_new(b->loop, to, &inner_ops, b, &b->inner) == 0, "inner");
+}
+
+/* ---- the thread ---- */
+
+static int make(struct dev_host *h, const char *id, void *arg, struct virtio_dev **ret_dev)
+{
+	struct virtio_blk_opts o = {.serial = "served elsewhere"};
+	struct backend *b = arg;
+
+	return virtio_blk_new(h, id, b->block, &o, ret_dev);
+}
+
+static void listen_at(struct backend *b)
+{
+	struct sockaddr_un a = address(b->path);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	must(fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0, "bind");
+	must(listen(fd, 8) == 0, "listen");
+	b->listen = (struct ev_fd){.fd = fd, .ready = on_connect};
+	must(ev_add(b->loop, &b->listen, EPOLLIN) == 0, "listen");
+}
+
+static void tell_bigger(struct backend *b)
+{
+	const struct {
+		uint32_t request, flags, size;
+	} m = {VU_BACKEND_CONFIG_CHANGE, VU_VERSION, 0};
+
+	if (!b->bigger || b->told || b->back_fd < 0)
+		return;
+	b->told = true;
+	must(send(b->back_fd, &m, sizeof(m), MSG_NOSIGNAL) == sizeof(m), "config change");
+}
+
+static void *thread_main(void *arg)
+{
+	struct backend *b = arg;
+
+	while (!b->stop) {
+		ev_run_once(b->loop, 2);
+		tell_bigger(b);
+	}
+	hang_up(b);
+	ev_del(&b->listen);
+	close(b->listen.fd);
+	unlink(b->path);
+	vu_device_free(b->device);
+	ev_loop_free(b->loop);
+	return NULL;
+}
+
+void backend_start(struct backend *b)
+{
+	struct vu_device_opts o = {.id = "_disk0", .socket = b->inner_path, .make = make, .arg = b};
+
+	b->stop = false;
+	b->back_fd = -1;
+	must(ev_loop_new(&b->loop) == 0, "loop");
+	must(vu_device_new(b->loop, &o, &b->device, NULL) == 0, "device");
+	listen_at(b);
+	must(pthread_create(&b->thread, NULL, thread_main, b) == 0, "thread");
+	b->running = true;
+}
+
+void backend_stop(struct backend *b)
+{
+	if (!b->running)
+		return;
+	b->running = false;
+	b->stop = true;
+	pthread_join(b->thread, NULL);
+}
+
+void backend_init(struct backend *b)
+{
+	int fd;
+
+	*b = (struct backend){.back_fd = -1, .disk_path = "/tmp/polyvisor-vu-XXXXXX"};
+	fd = mkstemp(b->disk_path);
+	must(fd >= 0 && ftruncate(fd, 1 * MIB) == 0, "disk");
+	close(fd);
+	snprintf(b->path, sizeof(b->path), "%s.sock", b->disk_path);
+	snprintf(b->inner_path, sizeof(b->inner_path), "%s.inner", b->disk_path);
+	struct block_opts o = {.path = b->disk_path, .fd = -1, .flag = "--disk", .id = "_disk0"};
+	must(block_open(&o, &b->block, NULL) == 0, "block");
+	backend_start(b);
+}
+
+void backend_fini(struct backend *b)
+{
+	backend_stop(b);
+	block_free(b->block);
+	unlink(b->disk_path);
+}

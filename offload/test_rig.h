@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A back-end for tests of the proxy: a disk behind the vhost-user transport, on a thread of its
+ * own, and in front of it somebody in the middle who passes every message on, or drops the
+ * connection at one, holds all back, hides protocol features, or changes what is said. */
+#ifndef OFFLOAD_TEST_RIG_H
+#define OFFLOAD_TEST_RIG_H
+
+#include <pthread.h>
+#include "devices/backend/block.h"
+#include "offload/vu_device.h"
+#include "offload/vu_msg.h"
+
+struct backend {
+	char disk_path[32], path[64], inner_path[64];
+	pthread_t thread;
+	bool running;
+	struct block *block;
+
+	/* What the one in the middle does; any thread sets it. */
+	_Atomic bool stop;
+	_Atomic int drop_at;   /* the how-manieth message from now on; 0 = none */
+	_Atomic int drops;     /* so many connections more are dropped so */
+	_Atomic bool stall;    /* nothing is passed on */
+	_Atomic uint64_t hide; /* protocol features */
+	_Atomic bool bigger;   /* the disk has a sector more, and the front-end is told */
+	_Atomic uint64_t hide_features;
+	_Atomic unsigned messages[VU_REQUESTS]; /* seen, by request */
+
+	/* Its thread's. */
+	struct ev_loop *loop;
+	struct vu_device *device;
+	struct ev_fd listen;
+	struct vu_conn *front, *inner;
+	int count, back_fd;
+	bool told;
+};
+
+/* A disk of 1 MiB, and the thread. */
+void backend_init(struct backend *b);
+void backend_start(struct backend *b);
+/* As if it were killed: connection and sockets are gone. */
+void backend_stop(struct backend *b);
+void backend_fini(struct backend *b);
+
+#endif
