@@ -146,6 +146,89 @@ static void indirect_nowhere(struct vq *q)
 	vq_offer(q, 0);
 }
 
+/* Packed rings: slot i, available in the first lap, of id 0 unless the fault is in that. */
+static void slot(struct vq *q, unsigned i, uint64_t address, uint32_t length, uint16_t flags)
+{
+	q->packed.ring[i] =
+		(struct vq_packed_desc){address, length, 0, (uint16_t)(flags | DESC_AVAIL)};
+	q->packed.ndesc[0] = (uint16_t)(i + 1);
+}
+
+static void packed_endless(struct vq *q)
+{
+	for (unsigned i = 0; i < q->size; i++)
+		slot(q, i, phys(buffer), 16, DESC_NEXT);
+}
+
+static void packed_id_outside(struct vq *q)
+{
+	slot(q, 0, phys(buffer), 16, DESC_WRITE);
+	q->packed.ring[0].id = (uint16_t)q->size;
+}
+
+static void packed_id_huge(struct vq *q)
+{
+	slot(q, 0, phys(buffer), 16, DESC_WRITE);
+	q->packed.ring[0].id = 0xffff;
+}
+
+static void packed_no_memory(struct vq *q)
+{
+	slot(q, 0, 1ull << 50, 16, DESC_NEXT);
+	slot(q, 1, machine.ram_end + (1ull << 34), 16, DESC_WRITE);
+}
+
+static void packed_address_wraps(struct vq *q)
+{
+	slot(q, 0, ~0ull - 8, 64, DESC_WRITE);
+}
+
+static void packed_length_huge(struct vq *q)
+{
+	slot(q, 0, phys(buffer), 0xffffffff, 0);
+}
+
+static void packed_length_zero(struct vq *q)
+{
+	slot(q, 0, phys(buffer), 0, 0);
+}
+
+static void packed_read_after_write(struct vq *q)
+{
+	slot(q, 0, phys(buffer), 16, DESC_WRITE | DESC_NEXT);
+	slot(q, 1, phys(buffer), 16, 0);
+}
+
+static void packed_next_lap(struct vq *q)
+{
+	for (unsigned i = 0; i < q->size; i++) {
+		slot(q, i, phys(buffer), 16, DESC_USED);
+		q->packed.ring[i].flags = DESC_USED;
+	}
+}
+
+static void packed_indirect_next(struct vq *q)
+{
+	table[0] = (struct vq_desc){phys(buffer), 16, 0, 0};
+	slot(q, 0, phys(table), 16, DESC_INDIRECT | DESC_NEXT);
+	slot(q, 1, phys(buffer), 16, DESC_WRITE);
+}
+
+static void packed_indirect_odd(struct vq *q)
+{
+	slot(q, 0, phys(table), 17, DESC_INDIRECT);
+}
+
+static void packed_indirect_huge(struct vq *q)
+{
+	slot(q, 0, machine.ram_base, 0xfffffff0, DESC_INDIRECT);
+}
+
+static void packed_indirect_nowhere(struct vq *q)
+{
+	slot(q, 0, 1ull << 52, 32, DESC_INDIRECT);
+}
+
 static const struct fault {
 	const char *name;
 	void (*make)(struct vq *);
@@ -173,20 +256,34 @@ static const struct fault {
 	{"an indirect table of 4 GiB", indirect_huge, true},
 	{"an indirect table without memory", indirect_nowhere, true},
 };
+static const struct fault packed_faults[] = {
+	{"a chain without end", packed_endless, true},
+	{"an id of the ring's size", packed_id_outside, true},
+	{"an id of 65535", packed_id_huge, true},
+	{"addresses without memory", packed_no_memory, true},
+	{"an address that wraps", packed_address_wraps, true},
+	{"a length past the end of memory", packed_length_huge, true},
+	{"a length of zero", packed_length_zero, false},
+	{"readable after writable", packed_read_after_write, false},
+	{"descriptors of the next lap", packed_next_lap, false},
+	{"an indirect descriptor in a chain", packed_indirect_next, true},
+	{"an indirect table of 17 bytes", packed_indirect_odd, true},
+	{"an indirect table of 4 GiB", packed_indirect_huge, true},
+	{"an indirect table without memory", packed_indirect_nowhere, true},
+};
 
 /* True if the device asked for a reset; false if it gave the chain back or stood still. */
-static bool provoke(const struct vdev *dev, const struct fault *f)
+static bool provoke(const struct vdev *dev, uint64_t kind, const struct fault *f)
 {
 	struct drv d;
 	bool asked;
 
-	CHECK(!drv_open(&d, dev, F_INDIRECT, 8), "%s does not start before '%s'", dev->name,
+	CHECK(!drv_open(&d, dev, kind | F_INDIRECT, 8), "%s does not start before '%s'", dev->name,
 		f->name);
 	f->make(&d.q);
 	mb();
 	vdev_notify(&d.dev, d.q.index);
-	WAIT_POLL((vdev_status(&d.dev) & STATUS_NEEDS_RESET) ||
-			  READ_ONCE(d.q.used->idx) != d.q.last_used,
+	WAIT_POLL((vdev_status(&d.dev) & STATUS_NEEDS_RESET) || vq_take(&d.q, NULL, NULL),
 		f->must_ask ? 10000 : 20);
 	asked = vdev_status(&d.dev) & STATUS_NEEDS_RESET;
 	CHECK(!vdev_reset(&d.dev), "%s cannot be reset after '%s'", dev->name, f->name);
@@ -207,26 +304,35 @@ static void rings_nowhere(const struct vdev *dev)
 	CHECK(!vdev_reset(&d.dev), "%s cannot be reset after rings without memory", dev->name);
 }
 
-static void test(const struct vdev *dev)
+static void test_all(const struct vdev *dev, uint64_t kind, const struct fault *f, unsigned n)
 {
 	unsigned asked = 0;
 	struct drv d;
 
-	for (unsigned i = 0; i < ARRAY_SIZE(faults); i++) {
-		bool a = provoke(dev, &faults[i]);
+	for (unsigned i = 0; i < n; i++) {
+		bool a = provoke(dev, kind, &f[i]);
 
 		asked += a;
-		CHECK(a || !faults[i].must_ask, "%s asks for no reset after %s", dev->name,
-			faults[i].name);
-		CHECK(!drv_open(&d, dev, F_INDIRECT, 8) && !drv_ping(&d),
-			"%s does not work after %s and a reset", dev->name, faults[i].name);
+		CHECK(a || !f[i].must_ask, "%s asks for no reset after %s", dev->name, f[i].name);
+		CHECK(!drv_open(&d, dev, kind | F_INDIRECT, 8) && !drv_ping(&d),
+			"%s does not work after %s and a reset", dev->name, f[i].name);
 	}
+	vdev_reset(&d.dev);
+	note("%s: %u of %u %s faults made it ask for a reset\n", dev->name, asked, n,
+		kind & F_PACKED ? "packed" : "split");
+}
+
+static void test(const struct vdev *dev)
+{
+	struct drv d;
+
+	test_all(dev, 0, faults, ARRAY_SIZE(faults));
+	if (vdev_offered(dev) & F_PACKED)
+		test_all(dev, F_PACKED, packed_faults, ARRAY_SIZE(packed_faults));
 	rings_nowhere(dev);
 	CHECK(!drv_open(&d, dev, 0, 8) && !drv_ping(&d), "%s does not work after rings nowhere",
 		dev->name);
 	vdev_reset(&d.dev);
-	note("%s: %u of %lu faults made it ask for a reset\n", dev->name, asked,
-		ARRAY_SIZE(faults));
 }
 
 static void run(void)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * virtio-blk (§5.2): capacity, read and write, flush, the serial number, requests past the end,
- * unknown requests, discard and write-zeroes where offered. Overwrites sectors 8 to 15.
+ * unknown requests, discard and write-zeroes where offered; with split rings, then with packed
+ * ones. Overwrites sectors 8 to 15.
  */
 #include "case.h"
 #include "driver.h"
@@ -62,14 +63,14 @@ static void discard(struct drv *d, uint32_t type, const char *name)
 		"%s with unknown flags succeeded", name);
 }
 
-static void test(const struct vdev *dev)
+static void test(const struct vdev *dev, uint64_t kind)
 {
 	struct drv d;
 	uint64_t capacity;
 	const char *reason = "";
 
-	CHECK(!drv_open(&d, dev, BLK_F_FLUSH | BLK_F_DISCARD | BLK_F_WRITE_ZEROES | BLK_F_BLK_SIZE,
-		      16),
+	CHECK(!drv_open(&d, dev,
+		      kind | BLK_F_FLUSH | BLK_F_DISCARD | BLK_F_WRITE_ZEROES | BLK_F_BLK_SIZE, 16),
 		"%s does not start", dev->name);
 	capacity = vdev_config64(&d.dev, 0);
 	memset(in, 0, 20);
@@ -100,8 +101,11 @@ static void run(void)
 
 	if (!n)
 		case_skip("no virtio-blk device");
-	for (unsigned i = 0; i < n; i++)
-		test(&v[i]);
+	for (unsigned i = 0; i < n; i++) {
+		test(&v[i], 0);
+		if (vdev_offered(&v[i]) & F_PACKED)
+			test(&v[i], F_PACKED);
+	}
 }
 
 const struct guest_case this_case = {"virtio-blk", run, .no_irqs = true};

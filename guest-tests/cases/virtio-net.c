@@ -69,7 +69,7 @@ static bool take_reply(struct vq *rx, const struct vq_buf *in)
 	return false;
 }
 
-static void test(const struct vdev *dev)
+static void test(const struct vdev *dev, uint64_t kind)
 {
 	struct vq_buf in = {received, sizeof(received), true};
 	struct vq_buf out = {&frame, sizeof(frame), false};
@@ -79,7 +79,8 @@ static void test(const struct vdev *dev)
 	struct drv d;
 	struct vq rx;
 
-	CHECK(!drv_prepare(&d, dev, NET_F_MAC | NET_F_STATUS, 8), "%s does not start", dev->name);
+	CHECK(!drv_prepare(&d, dev, kind | NET_F_MAC | NET_F_STATUS, 8), "%s does not start",
+		dev->name);
 	CHECK(!vq_open(&rx, &d.dev, 0, 8), "%s has no receive queue", dev->name);
 	for (unsigned i = 0; i < 6 && d.dev.features & NET_F_MAC; i++)
 		mac[i] = (uint8_t)vdev_config(&d.dev, i, 1);
@@ -104,8 +105,11 @@ static void run(void)
 
 	if (!n)
 		case_skip("no virtio-net device");
-	for (unsigned i = 0; i < n; i++)
-		test(&v[i]);
+	for (unsigned i = 0; i < n; i++) {
+		test(&v[i], 0);
+		if (vdev_offered(&v[i]) & F_PACKED)
+			test(&v[i], F_PACKED);
+	}
 }
 
 const struct guest_case this_case = {"virtio-net", run, .no_irqs = true};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The driver's side of virtio 1.2: one device over either transport, and split rings. Functions
- * that wait return -1 when the device does not answer in time; they never fail the case.
+ * The driver's side of virtio 1.2: one device over either transport, and rings of both kinds.
+ * Functions that wait return -1 when the device does not answer in time; they never fail the case.
  */
 #ifndef GUEST_VIRTIO_H
 #define GUEST_VIRTIO_H
@@ -21,6 +21,7 @@ enum {
 #define F_INDIRECT  (1ull << 28)
 #define F_EVENT_IDX (1ull << 29)
 #define F_VERSION_1 (1ull << 32)
+#define F_PACKED    (1ull << 34)
 
 struct vdev {
 	bool pci;
@@ -84,6 +85,28 @@ struct vq_used {
 	} ring[];
 };
 
+/* --- packed rings, §2.8 --- */
+enum { DESC_AVAIL = 1 << 7, DESC_USED = 1 << 15 };
+enum { EVENT_ENABLE = 0, EVENT_DISABLE = 1, EVENT_DESC = 2 };
+
+struct vq_packed_desc {
+	uint64_t address;
+	uint32_t length;
+	uint16_t id, flags;
+};
+struct vq_event {
+	uint16_t slot, flags; /* slot: bit 15 is the wrap counter */
+};
+struct vq_packed {
+	struct vq_packed_desc *ring, *table;
+	struct vq_event *driver, *device;
+	uint16_t *ndesc; /* by id */
+	uint16_t next, next_used, kicked;
+	uint16_t added; /* slots since the last look at whether to notify */
+	bool wrap, used_wrap, kicked_wrap;
+};
+
+/* Packed: desc to used are NULL, and next_avail and last_used count chains. */
 struct vq {
 	struct vdev *dev;
 	unsigned index, size;
@@ -91,7 +114,8 @@ struct vq {
 	struct vq_avail *avail;
 	struct vq_used *used;
 	uint16_t next_avail, last_used, next_desc, kicked;
-	bool event_idx;
+	bool event_idx, is_packed;
+	struct vq_packed packed;
 };
 
 struct vq_buf {
@@ -102,13 +126,22 @@ struct vq_buf {
 
 /* Allocates and enables queue i with at most `size` entries. */
 int vq_open(struct vq *, struct vdev *, unsigned i, unsigned size);
-/* The fields behind the rings, of F_EVENT_IDX. */
-volatile uint16_t *vq_used_event(const struct vq *);
-volatile uint16_t *vq_avail_event(const struct vq *);
+/* Whether the driver wants interrupts; without F_EVENT_IDX. */
+void vq_want_interrupts(struct vq *, bool);
+/* F_EVENT_IDX: the next interrupt is wanted when the n-th chain from now on is used. Packed: all
+ * chains until then must be of one descriptor. */
+void vq_interrupt_after(struct vq *, unsigned n);
+/* F_EVENT_IDX: true if the device asks to be notified of the next chain. */
+bool vq_asks_for_next(const struct vq *);
 /* Puts one chain of n buffers into the ring; at most `size` descriptors may be in flight. */
 uint16_t vq_add(struct vq *, const struct vq_buf *, unsigned n);
-/* Puts a head into the available ring, with no regard to what it names. */
+/* Split: puts a head into the available ring, with no regard to what it names. */
 void vq_offer(struct vq *, uint16_t head);
+/* Packed: what vq_open, vq_add, vq_kick and vq_take do there. */
+void vq_packed_open(struct vq *);
+uint16_t vq_packed_add(struct vq *, const struct vq_buf *, unsigned n);
+bool vq_packed_must_kick(struct vq *);
+bool vq_packed_take(struct vq *, uint32_t *ret_id, uint32_t *ret_length);
 /* Notifies unless the device asked not to. */
 void vq_kick(struct vq *);
 /* Takes one used element if there is one. */
