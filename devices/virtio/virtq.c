@@ -112,13 +112,6 @@ void virtq_disable_kick(struct virtq *q)
 		virtq_split_disable_kick(q);
 }
 
-/* The barrier keeps the compiler from looking at the guest's copy again. */
-void virtq_load_desc(const uint8_t *table, unsigned i, void *ret_desc)
-{
-	memcpy(ret_desc, table + 16 * (size_t)i, 16);
-	atomic_signal_fence(memory_order_seq_cst);
-}
-
 int virtq_add_buffer(
 	struct virtq *q, uint64_t addr, uint32_t len, uint16_t flags, struct virtq_chain *c)
 {

@@ -23,7 +23,6 @@
  * those with release: the batch becomes visible at once, as in a split ring. That costs one ordered
  * store a batch, and buffers that belong together (§2.8.9) need no further care. */
 #include <errno.h>
-#include <stddef.h>
 #include "devices/virtio/virtq_priv.h"
 
 /* §2.8.13, little-endian as every host we build for. */
@@ -113,14 +112,13 @@ static int walk_table(struct virtq *q, const struct desc *indirect, struct virtq
 static int walk(struct virtq *q, uint16_t first_flags, struct virtq_chain *c)
 {
 	struct virtq_packed *v = &q->packed;
-	struct virtq_place at = v->avail;
-	unsigned room = q->size - v->in_flight;
+	unsigned room = q->size - v->in_flight, slot = v->avail.slot;
 
 	for (unsigned n = 1; n <= room; n++) {
 		struct desc d;
 		int r;
 
-		virtq_load_desc(v->ring, at.slot, &d);
+		virtq_load_desc(v->ring, slot, &d);
 		if (n == 1)
 			d.flags = first_flags;
 		if (!(d.flags & VIRTQ_DESC_INDIRECT))
@@ -135,7 +133,7 @@ static int walk(struct virtq *q, uint16_t first_flags, struct virtq_chain *c)
 			c->head = d.id; /* §2.8.6: the last one's */
 			return n;
 		}
-		forward(q, &at, 1);
+		slot = slot + 1 == q->size ? 0 : slot + 1;
 	}
 	return -ELOOP; /* §2.8.17: longer than what is free of the ring */
 }

@@ -3,6 +3,7 @@
 #ifndef DEVICES_VIRTIO_VIRTQ_PRIV_H
 #define DEVICES_VIRTIO_VIRTQ_PRIV_H
 
+#include <string.h>
 #include "devices/virtio/virtq.h"
 
 /* virtio 1.2 §2.7.5, §2.8.3 to §2.8.7 */
@@ -17,8 +18,13 @@ int virtq_add_buffer(
 /* The table of an indirect descriptor, whole in memory; *ret_n descriptors long. */
 int virtq_indirect_table(
 	struct virtq *q, uint64_t addr, uint32_t len, const uint8_t **ret_table, unsigned *ret_n);
-/* Copies a descriptor; the guest's own is not looked at again. */
-void virtq_load_desc(const uint8_t *table, unsigned i, void *ret_desc);
+/* Copies a descriptor of 16 bytes. The barrier keeps the compiler from looking at the guest's own
+ * again. */
+static inline void virtq_load_desc(const uint8_t *table, unsigned i, void *ret_desc)
+{
+	memcpy(ret_desc, table + 16 * (size_t)i, 16);
+	atomic_signal_fence(memory_order_seq_cst);
+}
 
 /* As in virtq.h, for a ring of each kind. init finds q->mem and q->size set and checked; pop finds
  * c empty and the ring not broken, and need not set broken itself; push is what is left when the

@@ -7,7 +7,6 @@
  *
  * Indices run freely modulo 2^16; an entry's place is its index modulo the size. */
 #include <errno.h>
-#include <stddef.h>
 #include "devices/virtio/virtq_priv.h"
 #include "vmm/base/num.h"
 
