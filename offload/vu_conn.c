@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -304,6 +305,13 @@ void vu_conn_pause(struct vu_conn *c, bool paused)
 {
 	c->paused = paused;
 	watch(c);
+}
+
+bool vu_conn_hung_up(const struct vu_conn *c)
+{
+	struct pollfd p = {.fd = c->io.fd};
+
+	return poll(&p, 1, 0) == 1 && p.revents & (POLLHUP | POLLERR);
 }
 
 int vu_conn_new(struct ev_loop *loop, int fd, const struct vu_conn_ops *ops, void *arg,

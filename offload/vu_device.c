@@ -70,6 +70,7 @@ static void leave(struct vu_device *d, int why)
 	else if (why)
 		log_limited(d->log, &d->limit, LOG_WARN, d->id, "the front-end is let go: %s",
 			strerrordesc_np(-why));
+	ev_del(&d->listen); /* the next one waits in the backlog until all is given back */
 	vu_conn_free(d->conn);
 	vu_conn_free(d->backend);
 	d->conn = d->backend = NULL;
@@ -234,7 +235,6 @@ static void connected(struct vu_device *d, int fd)
 	log_line(d->log, LOG_INFO, d->id, "a front-end connected");
 }
 
-/* Until the last one's things are given back, the next waits in the backlog. */
 static void turn_away(struct vu_device *d, int fd)
 {
 	log_limited(d->log, &d->limit, LOG_WARN, d->id,
@@ -242,9 +242,8 @@ static void turn_away(struct vu_device *d, int fd)
 	close(fd);
 }
 
-static void accept_one(struct ev_fd *w, uint32_t ready)
+static void take_client(struct vu_device *d)
 {
-	struct vu_device *d = container_of(w, struct vu_device, listen);
 	int fd = vsock_unix_accept(d->socket);
 
 	if (fd >= 0 && d->conn) {
@@ -257,11 +256,22 @@ static void accept_one(struct ev_fd *w, uint32_t ready)
 	}
 }
 
+/* Who comes back at once may be heard before it is known that they left. */
+static void knock(struct ev_fd *w, uint32_t ready)
+{
+	struct vu_device *d = container_of(w, struct vu_device, listen);
+
+	if (d->conn && vu_conn_hung_up(d->conn))
+		leave(d, -ENOTCONN);
+	else
+		take_client(d);
+}
+
 static void listen_again(struct ev_timer *t)
 {
 	struct vu_device *d = container_of(t, struct vu_device, listen_again);
 
-	if (!d->listen.loop && !d->leaving)
+	if (!d->listen.loop && !d->leaving && !d->closing)
 		ev_add(d->host.control, &d->listen, EPOLLIN);
 }
 
@@ -312,7 +322,7 @@ int vu_device_new(struct ev_loop *loop, const struct vu_device_opts *o,
 
 	if (!d)
 		return -ENOMEM;
-	d->listen = (struct ev_fd){.fd = -1, .ready = accept_one};
+	d->listen = (struct ev_fd){.fd = -1, .ready = knock};
 	d->listen_again.fire = listen_again;
 	d->nobody = -1;
 	d->log = o->log;

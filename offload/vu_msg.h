@@ -48,6 +48,7 @@ int vu_conn_new(struct ev_loop *loop, int fd, const struct vu_conn_ops *ops, voi
 void vu_conn_free(struct vu_conn *c); /* also from inside its handlers; NULL is fine */
 /* While paused no message is delivered; the peer's leaving is. Also from inside the handlers. */
 void vu_conn_pause(struct vu_conn *c, bool paused);
+bool vu_conn_hung_up(const struct vu_conn *c); /* the peer has closed, heard or not */
 /* Queues m (fds are dup'ed when it cannot leave at once). -EPIPE when the peer lets more than 64
  * messages pile up, or has left. */
 int vu_conn_send(struct vu_conn *c, const struct vu_msg *m);

@@ -183,16 +183,21 @@ static int get_base(struct vu_device *d, struct vu_msg *m, struct vu_msg *reply)
 	return 0;
 }
 
-/* An anonymous inode, as eventfds are; and it never blocks us. A pipe would fill up, since nobody
- * reads a kick. */
+/* An anonymous inode, as eventfds are. A pipe would fill up, since nobody reads a kick. */
 static int check_eventfd(int fd)
 {
 	struct stat st;
-	int flags;
 
-	if (fstat(fd, &st) < 0 || st.st_mode & S_IFMT)
-		return -EINVAL;
-	flags = fcntl(fd, F_GETFL);
+	return fstat(fd, &st) < 0 || st.st_mode & S_IFMT ? -EINVAL : 0;
+}
+
+/* A full counter must not hold a worker or the loop. */
+static int never_block(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags & O_NONBLOCK)
+		return 0;
 	return flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 0;
 }
 
@@ -229,7 +234,9 @@ static int set_call(struct vu_device *d, struct vu_msg *m, struct vu_msg *reply)
 	int fd, err;
 	struct vu_ring *r = ring_and_fd(d, m, &fd, &err);
 
-	return r ? vu_ring_set_call(r, fd) : err;
+	if (r && fd >= 0)
+		err = never_block(fd);
+	return err ? err : vu_ring_set_call(r, fd);
 }
 
 static int set_err(struct vu_device *d, struct vu_msg *m, struct vu_msg *reply)
@@ -237,7 +244,9 @@ static int set_err(struct vu_device *d, struct vu_msg *m, struct vu_msg *reply)
 	int fd, err;
 	struct vu_ring *r = ring_and_fd(d, m, &fd, &err);
 
-	if (!r)
+	if (r && fd >= 0)
+		err = never_block(fd);
+	if (err)
 		return err;
 	cleanup_closep(&r->err);
 	r->err = fd;
