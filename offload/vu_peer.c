@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 #include "offload/vu_peer_priv.h"
@@ -39,9 +40,12 @@ static int connect_to(const char *path, int *ret_fd)
 {
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
 	cleanup_fd int fd = -1;
+	struct stat st;
 
 	if (strlen(path) >= sizeof(a.sun_path))
 		return -ENAMETOOLONG;
+	if (stat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
+		return -ENOTSOCK;
 	strcpy(a.sun_path, path);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
@@ -61,8 +65,9 @@ static const char *connect_fault(int r)
 		return "the back-end accepts no more connections; it may serve another one";
 	case -ENAMETOOLONG:
 		return "the path is longer than 107 bytes";
+	case -ENOTSOCK:
 	case -EPROTOTYPE:
-		return "not a stream socket";
+		return "not a socket, or not a stream socket";
 	default:
 		return strerrordesc_np(-r);
 	}
@@ -366,112 +371,15 @@ int vu_peer_attach(struct vu_peer *p, struct ev_loop *loop, const struct vu_clie
 	return 0;
 }
 
-/* ---- memory ---- */
-
-static void region_of(const struct mem_region *g, struct vu_region *ret)
-{
-	*ret = (struct vu_region){
-		.gpa = g->gpa, .size = g->size, .uva = (uintptr_t)g->host, .offset = g->fd_offset};
-}
-
-/* Slots take regions one by one, which later lets memory grow under running rings. */
-static int say_region(struct vu_peer *p, uint32_t request, const struct vu_region *r, int fd)
-{
-	struct vu_msg m = {.request = request,
-		.size = sizeof(m.p.reg),
-		.p.reg.region = *r,
-		.fds = {fd},
-		.nfds = fd >= 0};
-
-	return vu_steps_say(&p->steps, &m, NULL, p);
-}
-
-static int say_table(struct vu_peer *p, const struct guest_mem *mem)
-{
-	struct vu_msg m = {.request = VU_SET_MEM_TABLE, .p.mem.n = mem->n, .nfds = mem->n};
-
-	m.size = offsetof(struct vu_mem_table, region) + mem->n * sizeof(struct vu_region);
-	for (unsigned i = 0; i < mem->n; i++) {
-		region_of(&mem->region[i], &m.p.mem.region[i]);
-		m.fds[i] = mem->region[i].fd;
-	}
-	return vu_steps_say(&p->steps, &m, NULL, p);
-}
-
-static bool by_slots(const struct vu_peer *p)
-{
-	return p->offer.protocol & VU_PF(CONFIGURE_MEM_SLOTS);
-}
-
-static void take_back(struct vu_peer *p)
-{
-	for (unsigned i = 0; i < p->ngiven && by_slots(p) && p->state == PEER_READY; i++)
-		say_region(p, VU_REM_MEM_REG, &p->given[i], -1);
-	p->ngiven = 0;
-}
-
-int vu_peer_share(struct vu_peer *p, const struct guest_mem *mem)
-{
-	struct vu_region want[GUEST_MEM_REGIONS];
-	bool slots = by_slots(p) && p->offer.slots >= mem->n;
-	int r = 0;
-
-	for (unsigned i = 0; i < mem->n; i++)
-		region_of(&mem->region[i], &want[i]);
-	if (p->ngiven == mem->n && !memcmp(want, p->given, mem->n * sizeof(*want)))
-		return 0;
-	take_back(p);
-	if (!slots && mem->n > VU_REGIONS) {
-		vu_steps_fail(
-			&p->steps, "it takes fewer memory regions than the %u there are", mem->n);
-		return -ENOSPC;
-	}
-	if (!slots)
-		r = say_table(p, mem);
-	for (unsigned i = 0; slots && i < mem->n && !r; i++)
-		r = say_region(p, VU_ADD_MEM_REG, &want[i], mem->region[i].fd);
-	memcpy(p->given, want, mem->n * sizeof(*want));
-	p->ngiven = mem->n;
-	return r;
-}
-
 void vu_peer_detach(struct vu_peer *p)
 {
 	vu_steps_mute(&p->steps, p);
 	p->client = NULL;
 	vu_peer_needs(p, 0);
-	take_back(p);
+	vu_peer_take_back(p);
 }
 
-/* ---- what the proxy says and asks ---- */
-
-int vu_peer_say(struct vu_peer *p, const struct vu_msg *m, vu_done *done, void *arg)
-{
-	return p->state == PEER_READY ? vu_steps_say(&p->steps, m, done, arg) : -ENOTCONN;
-}
-
-int vu_peer_say_u64(struct vu_peer *p, uint32_t request, uint64_t value)
-{
-	struct vu_msg m = {.request = request, .size = 8, .p.u64 = value};
-
-	return vu_peer_say(p, &m, NULL, p);
-}
-
-int vu_peer_say_state(
-	struct vu_peer *p, uint32_t request, unsigned index, uint32_t num, vu_done *done, void *arg)
-{
-	struct vu_msg m = {.request = request, .size = sizeof(m.p.state), .p.state = {index, num}};
-
-	return vu_peer_say(p, &m, done, arg);
-}
-
-int vu_peer_say_fd(struct vu_peer *p, uint32_t request, unsigned index, int fd)
-{
-	struct vu_msg m = {.request = request, .size = 8, .fds = {fd}, .nfds = fd >= 0};
-
-	m.p.u64 = index | (fd >= 0 ? 0 : VU_VRING_NO_FD);
-	return vu_peer_say(p, &m, NULL, p);
-}
+/* ---- what the proxy asks ---- */
 
 void vu_peer_drop(struct vu_peer *p, const char *why)
 {

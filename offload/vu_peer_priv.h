@@ -50,6 +50,9 @@ void vu_shake_begin(struct vu_peer *p);
 int vu_shake_judge(struct vu_peer *p, char *why, size_t cap);
 void vu_peer_shaken(struct vu_peer *p);
 
+/* vu_say.c: the guest's memory is about to go. */
+void vu_peer_take_back(struct vu_peer *p);
+
 /* GET_CONFIG of the whole. */
 void vu_config_request(const struct vu_peer *p, struct vu_msg *ret);
 /* Copies its answer; -EPROTO when it is not one. */

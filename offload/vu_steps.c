@@ -123,8 +123,8 @@ static void on_gone(void *arg, int why)
 	struct vu_steps *s = arg;
 	const struct step *st = s->awaiting ? first(s) : NULL;
 
-	if (why != -ENOTCONN)
-		vu_steps_fail(s, "its messages are none of vhost-user: %s", strerrordesc_np(-why));
+	if (why == -EPROTO)
+		vu_steps_fail(s, "what it says is not vhost-user");
 	else if (st)
 		vu_steps_fail(s, "it closed the connection at %s", name_of(st));
 	else
