@@ -12,7 +12,6 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
-#include "devices/backend/netdev.h"
 #include "devices/virtio/devs.h"
 #include "vmm/base/num.h"
 
@@ -100,7 +99,7 @@ void front_init(struct front *t, bool net)
 	o.make = net ? make_net : make_disk;
 	must(ev_loop_new(&t->loop) == 0);
 	if (net) {
-		o.arg = net_to_nowhere();
+		o.arg = t->net = net_to_nowhere();
 	} else {
 		must(block_null_new(1 * MIB, false, &t->block) == 0);
 		o.arg = t->block;
@@ -116,6 +115,7 @@ void front_fini(struct front *t)
 	pthread_join(t->thread, NULL);
 	vu_device_free(t->device);
 	block_free(t->block);
+	netdev_free(t->net);
 	ev_loop_free(t->loop);
 }
 

@@ -5,6 +5,7 @@
 #define OFFLOAD_TEST_FRONT_H
 
 #include "devices/backend/block.h"
+#include "devices/backend/netdev.h"
 #include "devices/testing/guest_driver.h"
 #include "offload/vu_device.h"
 #include "offload/vu_msg.h"
@@ -17,7 +18,8 @@ struct front {
 	char path[64];
 	struct ev_loop *loop;
 	struct vu_device *device;
-	struct block *block;
+	struct block *block; /* one of the two */
+	struct netdev *net;
 	pthread_t thread;
 	_Atomic bool stop;
 	/* the front-end */
