@@ -58,7 +58,9 @@ void virtq_unpop(struct virtq *q, unsigned n)
 /* Marks what lies behind a host pointer that came from this memory. */
 static void mark_dirty(struct virtq *q, const struct iovec *v)
 {
-	for (unsigned i = 0; i < q->mem->n; i++) {
+	unsigned n = __atomic_load_n(&q->mem->n, __ATOMIC_ACQUIRE); /* regions may be added */
+
+	for (unsigned i = 0; i < n; i++) {
 		const struct mem_region *m = &q->mem->region[i];
 		uint64_t off = (uintptr_t)v->iov_base - (uintptr_t)m->host;
 
