@@ -3,6 +3,7 @@
  * messages, and the session's end. */
 #include <criterion/criterion.h>
 #include <poll.h>
+#include <semaphore.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -288,12 +289,28 @@ Test(vu_device, broken_ring_is_told)
 	close(err);
 }
 
+struct asking {
+	struct ev_msg msg;
+	struct vu_device_status status;
+	sem_t answered;
+};
+
+static void answer(struct ev_msg *m)
+{
+	struct asking *a = container_of(m, struct asking, msg);
+
+	vu_device_status(t.device, &a->status);
+	sem_post(&a->answered);
+}
+
 static struct vu_device_status status(void)
 {
-	struct vu_device_status s;
+	struct asking a = {.msg.handle = answer};
 
-	vu_device_status(t.device, &s);
-	return s;
+	sem_init(&a.answered, 0, 0);
+	ev_post(t.loop, &a.msg);
+	sem_wait(&a.answered);
+	return a.status;
 }
 
 Test(vu_device, second_client_is_turned_away)
@@ -302,6 +319,9 @@ Test(vu_device, second_client_is_turned_away)
 
 	front_start(&t, SPLIT);
 	requests(1);
+	cr_expect(status().connected);
+	cr_expect_eq(status().running, 1u);
+	cr_expect_eq(status().connections, 1u);
 	first = t.fd;
 	front_connect(&t);
 	cr_expect(front_closed(&t));
