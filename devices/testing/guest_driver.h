@@ -137,4 +137,9 @@ const char *guest_rig_achieved(struct guest_rig *r, const char *what, char buf[6
 /* One line of the transcript. */
 void guest_note(struct guest_driver *g, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* A disk request of len bytes, and what came of it. */
+void guest_note_request(struct guest_driver *g, uint32_t type, uint64_t sector, uint32_t len);
+/* The script that every transport must answer alike; the disk has 1 MiB. */
+void guest_disk_script(struct guest_driver *g);
+
 #endif
