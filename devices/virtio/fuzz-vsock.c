@@ -169,8 +169,13 @@ static struct virtio_vsock_hdr some_header(struct input *in)
 
 static void settle(struct guest_driver *g)
 {
-	for (int i = 0; i < 30 && guest_used_idx(g, TX) != g->q[TX].avail_idx; i++)
+	for (int i = 0; i < 30; i++) {
+		while (guest_take_used(g, TX, NULL, NULL))
+			;
+		if (g->q[TX].seen == g->q[TX].avail_idx)
+			return;
 		usleep(10);
+	}
 }
 
 static void put(struct guest_driver *g, const struct virtio_vsock_hdr *h, const struct guest_buf *b,
