@@ -232,6 +232,7 @@ static bool take_config(struct vu_peer *p)
 
 void vu_peer_shaken(struct vu_peer *p)
 {
+	struct vu_peer_status was;
 	char why[128];
 	bool changed;
 
@@ -241,12 +242,13 @@ void vu_peer_shaken(struct vu_peer *p)
 	}
 	p->state = PEER_READY;
 	changed = take_config(p);
+	vu_peer_status(p, &was);
 	set_connected(p, true);
 	if (!p->loop)
 		return;
 	if (p->complained)
-		log_line(
-			p->o.log, LOG_INFO, p->o.id, "vhost-user %s: connected again", p->o.socket);
+		log_line(p->o.log, LOG_WARN, p->o.id, "vhost-user %s: back after %llu ms",
+			p->o.socket, (unsigned long long)((ev_now_ns() - was.since_ns) / MS));
 	become_ready(p);
 	if (changed && p->client)
 		p->client->config_changed(p->client->arg);
