@@ -135,6 +135,9 @@ Test(vu_hostile, descriptors_that_are_none_of_the_kind)
 Test(vu_hostile, full_call)
 {
 	front_start(&t, SPLIT);
+	close(t.call[0]);
+	t.call[0] = eventfd(0, EFD_CLOEXEC); /* one that blocks */
+	cr_expect_eq(front_ask_fd(&t, VU_SET_VRING_CALL, 0, t.call[0]), 0u);
 	eventfd_write(t.call[0], UINT64_MAX - 1);
 	for (int i = 0; i < 5; i++)
 		cr_expect(front_read_sector(&t, i));
