@@ -130,7 +130,8 @@ static int make(struct dev_host *h, const char *id, void *arg, struct virtio_dev
 	const struct served_config *c = s->config;
 
 	if (c->type == VIRTIO_TYPE_BLOCK) {
-		struct virtio_blk_opts o = {.queue_size = c->queue_size};
+		/* A successor, after a kill, starts at the used index. */
+		struct virtio_blk_opts o = {.queue_size = c->queue_size, .in_order = true};
 
 		strncpy(o.serial, c->serial ? c->serial : id, sizeof(o.serial) - 1);
 		return virtio_blk_new(h, id, s->block, &o, ret_dev);

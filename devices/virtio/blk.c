@@ -5,7 +5,11 @@
  * only as much memory is touched as was ever in flight at once.
  *
  * What the guest writes is served as `process` batches it: one kick of the back-end for all that
- * the ring held, one publication for all that a completion batch brought. */
+ * the ring held, one publication for all that a completion batch brought.
+ *
+ * With in_order a request that is done waits for those before it, so that the used index says
+ * exactly which requests the driver may have seen the end of. Whoever takes a killed process's
+ * place goes on from there: nothing is lost, and nothing is done again whose end was visible. */
 #include <errno.h>
 #include <linux/virtio_blk.h>
 #include <stdio.h>
@@ -38,6 +42,9 @@ struct blk_req {
 	uint32_t data_in;      /* bytes that a success writes before the status */
 	bool flush_after;      /* a write without a write cache, §5.2.6.2 */
 	struct tally *tally;   /* where a success counts, or NULL */
+	struct list link;      /* in_order: in blk->order */
+	bool finished;
+	uint32_t written;
 	uint64_t start_ns;
 	struct virtq_chain chain;
 };
@@ -51,8 +58,10 @@ struct virtio_blk {
 	_Atomic uint64_t features; /* accepted */
 	struct tally reads, writes, flushes;
 	dev_count errors;
+	bool in_order;
 
 	/* The worker's. */
+	struct list order; /* in_order: what was popped and not yet pushed, the oldest first */
 	struct virtq *q;
 	struct blk_req *pool;
 	uint16_t *free; /* stack of pool indices */
@@ -95,14 +104,41 @@ static void count(struct blk_req *r, int res)
 	count_add(&t->ops, 1);
 }
 
+static void push(struct blk_req *r)
+{
+	virtq_push(r->blk->q, &r->chain, r->written);
+	put_req(r->blk, r);
+}
+
+static void push_in_order(struct virtio_blk *b)
+{
+	while (!list_empty(&b->order)) {
+		struct blk_req *r = container_of(b->order.next, struct blk_req, link);
+
+		if (!r->finished)
+			return;
+		list_del(&r->link);
+		push(r);
+	}
+}
+
+static void finish(struct blk_req *r, uint32_t written)
+{
+	r->written = written;
+	r->finished = true;
+	if (r->blk->in_order)
+		push_in_order(r->blk);
+	else
+		push(r);
+}
+
 static void complete(struct blk_req *r, int res)
 {
 	count(r, res);
 	if (r->trimmed)
 		r->trimmed->iov_len++;
 	*r->status = status_of(res);
-	virtq_push(r->blk->q, &r->chain, 1 + (res == 0 ? r->data_in : 0));
-	put_req(r->blk, r);
+	finish(r, 1 + (res == 0 ? r->data_in : 0));
 }
 
 static void io_done(struct block_req *b, int res)
@@ -262,9 +298,10 @@ static void serve(struct virtio_blk *b, struct blk_req *r)
 {
 	int todo;
 
+	if (b->in_order)
+		list_add(&b->order, &r->link);
 	if (!r->chain.in_len) { /* no room for a status: nothing can be said */
-		virtq_push(b->q, &r->chain, 0);
-		put_req(b, r);
+		finish(r, 0);
 		return;
 	}
 	take_status(r);
@@ -287,6 +324,7 @@ static struct blk_req *get_req(struct virtio_blk *b)
 	r->trimmed = NULL;
 	r->data_in = 0;
 	r->flush_after = false;
+	r->finished = false;
 	r->tally = NULL;
 	r->start_ns = b->now_ns;
 	return r;
@@ -344,6 +382,7 @@ static int blk_attach(struct virtio_dev *d, unsigned i, struct virtq *q, struct 
 
 	b->q = q;
 	b->starved = false;
+	list_init(&b->order);
 	b->nfree = b->pool_size = 0;
 	b->pool = calloc(q->size, sizeof(*b->pool));
 	b->free = calloc(q->size, sizeof(*b->free));
@@ -538,6 +577,7 @@ int virtio_blk_new(struct dev_host *h, const char *id, struct block *block,
 	snprintf(name, sizeof(name), "%s_q0", b->dev.id);
 	names[0] = name;
 	b->block = block;
+	b->in_order = o->in_order;
 	memcpy(b->serial, o->serial, strnlen(o->serial, ID_BYTES));
 	fill_config(b, size);
 	r = queue_run_new(&b->dev, &blk_worker, (unsigned[]){0}, names, &b->run);

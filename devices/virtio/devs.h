@@ -16,6 +16,8 @@ struct vsock_unix;
 struct virtio_blk_opts {
 	char serial[21];     /* at most 20 bytes and NUL (virtio 1.2 §5.2.6.1) */
 	uint16_t queue_size; /* power of two, 2..VIRTIO_QUEUE_MAX; 0 = 256 */
+	bool in_order; /* completes in the ring's order: whoever replaces a killed process can go
+			  on from the used index */
 };
 int virtio_blk_new(struct dev_host *h, const char *id, struct block *b,
 	const struct virtio_blk_opts *o, struct virtio_dev **ret_dev);
