@@ -9,7 +9,7 @@
  * When the peer dies, nothing changes for the guest except that no request completes. A successor
  * gets the same memory and rings, each from the used ring's index: everything that was popped and
  * not completed is popped again. That is right when the back-end completes in the order of the
- * available ring (network devices do; a disk does when it serves one request at a time): then the
+ * available ring (network devices do, and polyvisor-offload's disks, see virtio/blk.c): then the
  * used index says exactly which ones are done. A back-end that completes out of order needs the
  * inflight region to be agreed (VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD), which says which. */
 #include "offload/vu_proxy.h"
