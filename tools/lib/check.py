@@ -225,6 +225,8 @@ def step_native():
         yield from guest_tests('native', [], chip)
     yield from results_of('cli', *run(['python3', 'tools/lib/cli_test.py', binary, chip], 'cli'))
     yield from results_of('rest', *run(['python3', 'tools/lib/rest_test.py', binary, chip], 'rest'))
+    yield from results_of('polyctl', *run(['python3', 'tools/lib/polyctl_test.py', binary,
+                                           os.path.join(os.path.dirname(binary), 'polyctl'), chip], 'polyctl'))
     yield from results_of('chip-report', *run(['tools/report/test-bare'], 'report-bare'))
 
 
