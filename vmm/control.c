@@ -87,13 +87,11 @@ void control_on_request(struct ev_msg *m)
 
 static bool parked(struct control *c)
 {
-	if (vm_parked(c->vm))
-		return true;
 	if (!c->stopping) {
 		c->stopping = true;
 		vm_stop_begin(c->vm);
 	}
-	return false;
+	return vm_parked(c->vm);
 }
 
 static bool quiet(struct control *c)
@@ -181,13 +179,11 @@ static bool serve(struct control *c, uint32_t bits)
 
 /* ---- the loop ---- */
 
-/* The first look at a command that is legal: the world shall stand still for it. */
+/* The first look at a command that is legal. */
 static void begin(struct control *c, struct vm_cmd *cmd)
 {
 	const struct op_row *row = &op_rows[cmd->op];
 
-	if (c->state == VM_RUNNING && row->need != WORLD_ANY)
-		vm_request(vm_requests(c->vm), REQ_STOP);
 	if (c->begun == cmd)
 		return;
 	c->begun = cmd;
@@ -248,11 +244,9 @@ static void stop_for_the_end(struct control *c)
 	stop_dump(c);
 	if (c->state != VM_RUNNING)
 		return;
-	vm_request(vm_requests(c->vm), REQ_STOP);
-	while (!vm_parked(c->vm)) {
-		vm_stop_begin(c->vm);
+	vm_stop_begin(c->vm);
+	while (!vm_parked(c->vm))
 		ev_run_once(c->loop, 100);
-	}
 }
 
 static void tear_down(struct control *c)

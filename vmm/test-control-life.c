@@ -301,6 +301,59 @@ Test(life, a_failed_boot_leaves_it_created)
 	rig_end(&r);
 }
 
+static void set_stacks(size_t bytes)
+{
+	pthread_attr_t attr;
+
+	pthread_getattr_default_np(&attr);
+	pthread_attr_setstacksize(&attr, bytes);
+	cr_assert_eq(pthread_setattr_default_np(&attr), 0);
+	pthread_attr_destroy(&attr);
+}
+
+/* No thread can have a stack as large as an address space. */
+Test(life, a_boot_without_threads_leaves_it_created)
+{
+	struct rig r = {0};
+	struct err e;
+
+	rig_start(&r);
+	rig_reach(&r, VM_CREATED);
+	set_stacks((size_t)1 << 46);
+	cr_expect_eq(call(&r, VM_BOOT, &e), -EAGAIN);
+	cr_expect(strstr(e.text, "vCPU 0"), "%s", e.text);
+	cr_expect_eq(state_of(&r), VM_CREATED);
+	set_stacks((size_t)1 << 20);
+	cr_expect_eq(call(&r, VM_BOOT, &e), 0, "%s", e.text);
+	rig_end(&r);
+}
+
+/* What is asked of a machine whose vCPUs have parked by themselves, before control looked. */
+Test(life, a_machine_that_ends_in_the_round_in_which_its_windows_move)
+{
+	static const enum vm_op ends[] = {VM_REBOOT, VM_SHUTDOWN, VM_DELETE};
+
+	for (unsigned i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+		struct rig r = {0};
+		struct call button, end;
+		rig_start(&r);
+		rig_reach(&r, VM_RUNNING);
+		atomic_store(&held_vcpu, false);
+		atomic_store(&hold_vcpus, true);
+		while (!atomic_load(&held_vcpu))
+			usleep(100);
+		vm_request(vm_requests(r.control->vm), REQ_REMAP);
+		call_init(&button, &r, VM_POWER_BUTTON);
+		call_init(&end, &r, ends[i]);
+		call_begin(&button, &r);
+		call_begin(&end, &r);
+		atomic_store(&hold_vcpus, false);
+		cr_expect_eq(call_wait(&button), 0);
+		cr_expect_eq(call_wait(&end), 0);
+		rig_end(&r);
+	}
+}
+
 Test(life, a_failed_reboot_leaves_it_created)
 {
 	struct rig r = {0};

@@ -30,7 +30,7 @@ struct vm_requests *vm_requests(struct vm *vm);
 /* Starts the vCPU threads. When it fails those that started have parked again. Runs the control
  * loop then, so not from a handler. */
 int vm_start(struct vm *vm, struct err *e);
-/* Asks every vCPU to park; their messages arrive on the control loop. A request bit must be set. */
+/* Sets REQ_STOP and asks every vCPU to park; their messages arrive on the control loop. */
 void vm_stop_begin(struct vm *vm);
 bool vm_parked(const struct vm *vm); /* true also before vm_start */
 /* Clears the given request bits and lets the vCPUs go, unless other bits are set: then they stay

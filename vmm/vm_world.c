@@ -8,8 +8,11 @@
 #include "vmm/base/cleanup.h"
 #include "vmm/vm_internal.h"
 
+/* The bit is set without a message, which would tell control what it knows, and wait in its loop
+ * when the machine may be gone already. */
 void vm_stop_begin(struct vm *vm)
 {
+	atomic_fetch_or(&vm->requests.bits, REQ_STOP);
 	for (unsigned i = 0; i < vm->nvcpus; i++)
 		if (vm->vcpus[i].started && !vm->vcpus[i].parked)
 			vcpu_kick(&vm->vcpus[i]);
