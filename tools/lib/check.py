@@ -227,6 +227,7 @@ def step_native():
     yield from results_of('rest', *run(['python3', 'tools/lib/rest_test.py', binary, chip], 'rest'))
     yield from results_of('polyctl', *run(['python3', 'tools/lib/polyctl_test.py', binary,
                                            os.path.join(os.path.dirname(binary), 'polyctl'), chip], 'polyctl'))
+    yield from results_of('core', *run(['tools/lib/core-check', 'native'], 'core-native'))
     yield from results_of('chip-report', *run(['tools/report/test-bare'], 'report-bare'))
 
 
@@ -262,6 +263,7 @@ def chip_steps(chip):
     yield from guest_tests(chip, [*host, '--timeout', '1200'], chip)
     yield from results_of(f'{chip} Debian',
                           *run(['tools/lib/guest-suite', chip], 'debian-' + chip, timeout=2400))
+    yield from results_of(f'{chip} core', *run(['tools/lib/core-check', chip], 'core-' + chip, timeout=900))
 
 
 def step_hosts():
