@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -324,8 +325,17 @@ def parse(argv):
     return steps
 
 
+def hear_signals():
+    """A shell's & and nohup have us ignore some, which every child would inherit; tests send them."""
+    for s, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL),
+                       (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(s) == signal.SIG_IGN:
+            signal.signal(s, handler)
+
+
 def main():
     steps = parse(sys.argv[1:])
+    hear_signals()
     counts = {'ok': 0, 'not ok': 0, 'skip': 0}
     for name in steps:
         say(f'{name}: {STEPS[name].__doc__}')
