@@ -303,6 +303,7 @@ int control_signals_block(void)
 	sigset_t set;
 
 	termination_set(&set);
+	sigaddset(&set, SIGPIPE); /* EPIPE says it where it is of interest */
 	return -pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 

@@ -94,7 +94,8 @@ struct control_opts {
 };
 
 /* o is copied, its pointers are borrowed. Signals SIGINT, SIGTERM, SIGHUP, SIGQUIT are taken over:
- * block them before (control_signals_block) so that every thread inherits it. */
+ * block them before (control_signals_block) so that every thread inherits it. SIGPIPE is blocked
+ * with them: whoever reads our log or a guest's output may leave, and the machine goes on. */
 int control_new(const struct control_opts *o, struct control **ret_control);
 void control_free(struct control *c);
 struct ev_loop *control_loop(struct control *c);

@@ -467,6 +467,22 @@ Test(life, a_guest_that_switches_itself_off)
 	}
 }
 
+Test(life, a_log_whose_reader_has_left)
+{
+	struct log log = {.level = LOG_DEBUG};
+	struct rig r = {.opts.log = &log};
+	int fd[2];
+
+	cr_assert_eq(pipe(fd), 0);
+	close(fd[0]);
+	log.fd = fd[1];
+	rig_start(&r);
+	rig_reach(&r, VM_PAUSED);
+	rig_end(&r);
+	close(fd[1]);
+	cr_expect_eq(r.end.status, 0);
+}
+
 Test(life, a_thousand_reboots_leave_nothing_behind)
 {
 	struct rig r = {0};
