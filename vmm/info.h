@@ -36,7 +36,7 @@ struct vm_info {
 };
 void vm_info_free(struct vm_info *i); /* NULL is fine */
 
-/* Counts since boot. Names are lower_case, static: "read_bytes". */
+/* Counts since boot. Names are lower_case, static: "read_bytes". A "…_latency_…" is in us. */
 struct vm_counter {
 	char id[32]; /* the device, "vcpu0", or "vm" */
 	const char *name;
