@@ -467,6 +467,29 @@ Test(life, a_guest_that_switches_itself_off)
 	}
 }
 
+Test(life, the_name_of_a_terminal_is_logged)
+{
+	struct log log = {.level = LOG_INFO};
+	struct rig r = {.opts.log = &log};
+	char text[1024] = "";
+	struct call c;
+	int fd[2];
+
+	cr_assert_eq(pipe(fd), 0);
+	log.fd = fd[1];
+	rig_start(&r);
+	call_init(&c, &r, VM_CREATE);
+	c.cmd.config->serial.mode = CHR_PTY;
+	call_begin(&c, &r);
+	cr_assert_eq(call_wait(&c), 0, "%s", c.cmd.err.text);
+	cr_assert_gt(read(fd[0], text, sizeof(text) - 1), 0);
+	cr_expect(strstr(text, "--serial is /dev/pts/"), "%s", text);
+	call_fini(&c);
+	rig_end(&r);
+	close(fd[0]);
+	close(fd[1]);
+}
+
 Test(life, a_log_whose_reader_has_left)
 {
 	struct log log = {.level = LOG_DEBUG};
