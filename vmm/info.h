@@ -7,11 +7,12 @@
 #include <stdint.h>
 #include "vmm/config.h"
 
-/* One thing that was asked for, and what became of it: {"memory", "hugepages", "on, 2M", "2M"}. */
+/* One thing that was asked for, and what became of it: {"memory", "hugepages", "on, 2M", "pages of
+ * 4K"}. */
 struct vm_asked {
 	char id[32];	/* "memory", "cpus", or a device's id */
-	char what[24];	/* "hugepages", "affinity", "csum" */
-	char asked[64]; /* in words: "on", "host CPUs 0-3" */
+	char what[24];	/* "hugepages", "affinity vcpu0", "offload_csum" */
+	char asked[64]; /* in words: "on", "0-3" */
 	char achieved[96];
 };
 
