@@ -137,7 +137,7 @@ static void guest_reset(struct control *c)
 		control_finish(c, 0);
 		return;
 	}
-	log_line(c->opts.log, LOG_INFO, "vmm", "the guest reboots");
+	log_limited(c->opts.log, &c->reboots, LOG_INFO, "vmm", "the guest reboots");
 	events_post(&c->events, "vm", "rebooting");
 	if (control_reboot(c, &c->end.err) < 0)
 		control_finish(c, err_exit_status(&c->end.err));

@@ -32,6 +32,7 @@ int control_refuse(enum vm_op op, enum vm_state s, struct err *e);
 struct control {
 	struct control_opts opts;
 	struct events events;
+	struct log_limit reboots; /* a guest may do nothing else */
 	struct ev_loop *loop;
 	struct ev_fd signals;
 	struct list queue; /* struct vm_cmd */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Lives of a machine under control, over a KVM that runs nothing: what happens while something
  * else is not finished, the events of a whole life, and that nothing grows. */
+#include <fcntl.h>
 #include <malloc.h>
 #include "vmm/control_internal.h"
 #include "vmm/test_control.h"
@@ -465,6 +466,31 @@ Test(life, a_guest_that_switches_itself_off)
 			     : "vmm starting\nvm booting\nvm booted\nvm shutdown\nvm deleted\n"
 			       "vmm shutdown\n");
 	}
+}
+
+Test(life, a_guest_that_only_reboots_does_not_fill_the_log)
+{
+	struct log log = {.level = LOG_INFO};
+	struct rig r = {.opts.log = &log};
+	static char text[64 * 1024];
+	unsigned lines = 0;
+	int fd[2];
+
+	cr_assert_eq(pipe2(fd, O_NONBLOCK), 0);
+	log.fd = fd[1];
+	rig_start(&r);
+	rig_reach(&r, VM_RUNNING);
+	for (unsigned i = 0; i < 100; i++) {
+		vm_request(vm_requests(r.control->vm), REQ_RESET);
+		cr_assert_eq(call(&r, VM_REBOOT, NULL), 0); /* which waits for the other */
+	}
+	rig_end(&r);
+	cr_assert_gt(read(fd[0], text, sizeof(text) - 1), 0);
+	for (const char *p = text; (p = strstr(p, "the guest reboots")); p++)
+		lines++;
+	cr_expect(lines > 0 && lines < 100, "%u", lines);
+	close(fd[0]);
+	close(fd[1]);
 }
 
 Test(life, the_name_of_a_terminal_is_logged)
