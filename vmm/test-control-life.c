@@ -130,6 +130,29 @@ Test(life, questions_do_not_wait_for_devices)
 	}
 }
 
+/* A disk on a file system that is away: whoever looks is told, and the guest is not held for good.
+ */
+Test(life, a_busy_device_does_not_stop_the_guest_for_good)
+{
+	static const enum vm_op ops[] = {VM_PAUSE, VM_DEVICE, VM_COREDUMP};
+	struct rig r = {.opts = {.patience_ms = 30}};
+	struct device_ops slow;
+
+	rig_start(&r);
+	rig_reach(&r, VM_RUNNING);
+	make_slow(&r, &slow);
+	for (unsigned i = 0; i < sizeof(ops) / sizeof(ops[0]); i++) {
+		struct err e = {0};
+		cr_expect_eq(call(&r, ops[i], &e), -ETIMEDOUT, "%s", control_op_name(ops[i]));
+		cr_expect(strstr(e.text, "still busy"), "%s", e.text);
+		cr_expect_eq(state_of(&r), VM_RUNNING);
+	}
+	let_pause(&r);
+	cr_expect_eq(call(&r, VM_PAUSE, NULL), 0);
+	cr_expect_eq(call(&r, VM_RESUME, NULL), 0);
+	rig_end(&r);
+}
+
 Test(life, quit_overtakes_a_pause)
 {
 	struct rig r = {0};

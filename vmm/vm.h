@@ -41,6 +41,7 @@ bool vm_resume(struct vm *vm, uint32_t served);
  * vm_quiet(). Then guest memory and all state hold still, until vm_quiet_end(). */
 void vm_quiet_begin(struct vm *vm);
 bool vm_quiet(const struct vm *vm);
+const char *vm_busy(const struct vm *vm); /* the id of a device that is not yet quiet, or NULL */
 void vm_quiet_end(struct vm *vm);
 
 /* Stopped world: brings buses and doorbells in line with the guest's PCI windows. */

@@ -52,14 +52,19 @@ void vm_quiet_begin(struct vm *vm)
 	}
 }
 
-bool vm_quiet(const struct vm *vm)
+const char *vm_busy(const struct vm *vm)
 {
 	list_for_each (it, &vm->devices) {
 		const struct device *d = container_of(it, struct device, link);
 		if (d->ops->paused && !d->ops->paused(d))
-			return false;
+			return d->id;
 	}
-	return true;
+	return NULL;
+}
+
+bool vm_quiet(const struct vm *vm)
+{
+	return !vm_busy(vm);
 }
 
 void vm_quiet_end(struct vm *vm)
