@@ -82,7 +82,7 @@ struct device {
 	const struct device_ops *ops;
 	char id[32];
 	struct dev_host *host; /* not owned */
-	pthread_mutex_t lock;  /* order: device lock, then irq_pin lock. Nothing else inside */
+	pthread_mutex_t lock;  /* order: device; then a queue_run's, a chr's or an irq_line's */
 	struct list link;      /* in the machine's list */
 };
 

@@ -113,7 +113,7 @@ static const struct opt console_opts[] = {
 static const struct opt vsock_opts[] = {
 	OPT(vsock_config, cid, OPT_U64, .min = 3, .max = 0xfffffffe, .required = true,
 		.help = "the guest's context id"),
-	OPT(vsock_config, socket, OPT_STR, .min = 1, .max = 100,
+	OPT(vsock_config, socket, OPT_STR, .min = 1, .max = 96,
 		.help = "unix socket to serve; the guest reaches SOCKET_PORT"),
 	OPT(vsock_config, fd, OPT_FD, .help = "or a listening socket's file descriptor"),
 	OPT_ID(vsock_config),

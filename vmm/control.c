@@ -23,6 +23,13 @@ static void reply(struct ev_msg *m)
 	cmd->done(cmd);
 }
 
+static void no_longer_begun(struct control *c)
+{
+	c->begun = NULL;
+	c->impatient = false;
+	ev_timer_cancel(&c->patience);
+}
+
 static void answer(struct control *c, struct vm_cmd *cmd, int result)
 {
 	const struct op_row *row = &op_rows[cmd->op];
@@ -30,7 +37,7 @@ static void answer(struct control *c, struct vm_cmd *cmd, int result)
 	if (!result && row->after)
 		events_post(&c->events, "vm", row->after);
 	if (c->begun == cmd)
-		c->begun = NULL;
+		no_longer_begun(c);
 	list_del(&cmd->link);
 	cmd->result = result;
 	cmd->msg.handle = reply;
@@ -42,6 +49,7 @@ static void execute(struct control *c, struct vm_cmd *cmd)
 	int r = control_execute(c, cmd);
 
 	if (r == IN_PROGRESS) {
+		no_longer_begun(c);
 		list_del(&cmd->link);
 		c->dump_cmd = cmd;
 	} else {
@@ -87,13 +95,11 @@ void control_on_request(struct ev_msg *m)
 
 static bool parked(struct control *c)
 {
-	if (vm_parked(c->vm))
-		return true;
 	if (!c->stopping) {
 		c->stopping = true;
 		vm_stop_begin(c->vm);
 	}
-	return false;
+	return vm_parked(c->vm);
 }
 
 static bool quiet(struct control *c)
@@ -139,7 +145,7 @@ static void guest_reset(struct control *c)
 		control_finish(c, 0);
 		return;
 	}
-	log_line(c->opts.log, LOG_INFO, "vmm", "the guest reboots");
+	log_limited(c->opts.log, &c->reboots, LOG_INFO, "vmm", "the guest reboots");
 	events_post(&c->events, "vm", "rebooting");
 	if (control_reboot(c, &c->end.err) < 0)
 		control_finish(c, err_exit_status(&c->end.err));
@@ -181,19 +187,40 @@ static bool serve(struct control *c, uint32_t bits)
 
 /* ---- the loop ---- */
 
-/* The first look at a command that is legal: the world shall stand still for it. */
+/* The first look at a command that is legal. */
 static void begin(struct control *c, struct vm_cmd *cmd)
 {
 	const struct op_row *row = &op_rows[cmd->op];
 
-	if (c->state == VM_RUNNING && row->need != WORLD_ANY)
-		vm_request(vm_requests(c->vm), REQ_STOP);
 	if (c->begun == cmd)
 		return;
 	c->begun = cmd;
 	c->stop_ns = ev_now_ns();
 	if (row->before)
 		events_post(&c->events, "vm", row->before);
+	if (row->gives_up)
+		ev_timer_arm(c->loop, &c->patience,
+			c->stop_ns + c->opts.patience_ms * UINT64_C(1000000));
+}
+
+static void on_impatience(struct ev_timer *t)
+{
+	container_of(t, struct control, patience)->impatient = true;
+}
+
+/* The command has waited long enough: a look at a guest must not stop it for good. What still stops
+ * goes on as soon as it has stopped. */
+static void give_up(struct control *c, struct vm_cmd *cmd)
+{
+	const char *busy = vm_parked(c->vm) ? vm_busy(c->vm) : "a vCPU";
+
+	control_let_go(c);
+	if (cmd->op == VM_PAUSE)
+		events_post(&c->events, "vm", "resumed");
+	answer(c, cmd,
+		err_set(&cmd->err, ERR_HOST, -ETIMEDOUT,
+			"%s: %s is still busy after %u ms; the guest goes on",
+			op_rows[cmd->op].name, busy ? busy : "the machine", c->opts.patience_ms));
 }
 
 /* One thing that can be done now. False: nothing can. */
@@ -215,9 +242,12 @@ static bool one(struct control *c)
 		return serve(c, wanted(c));
 	if (!cmd)
 		return control_let_go(c);
-	if (!stands(c, op_rows[cmd->op].need))
+	if (stands(c, op_rows[cmd->op].need))
+		execute(c, cmd);
+	else if (c->impatient)
+		give_up(c, cmd);
+	else
 		return false;
-	execute(c, cmd);
 	return true;
 }
 
@@ -248,11 +278,9 @@ static void stop_for_the_end(struct control *c)
 	stop_dump(c);
 	if (c->state != VM_RUNNING)
 		return;
-	vm_request(vm_requests(c->vm), REQ_STOP);
-	while (!vm_parked(c->vm)) {
-		vm_stop_begin(c->vm);
+	vm_stop_begin(c->vm);
+	while (!vm_parked(c->vm))
 		ev_run_once(c->loop, 100);
-	}
 }
 
 static void tear_down(struct control *c)
@@ -309,6 +337,7 @@ int control_signals_block(void)
 	sigset_t set;
 
 	termination_set(&set);
+	sigaddset(&set, SIGPIPE); /* EPIPE says it where it is of interest */
 	return -pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
@@ -363,6 +392,9 @@ int control_new(const struct control_opts *o, struct control **ret_control)
 	c->opts = *o;
 	events_init(&c->events, &o->events, o->log);
 	c->signals.fd = -1;
+	c->patience.fire = on_impatience;
+	if (!c->opts.patience_ms)
+		c->opts.patience_ms = 10000;
 	list_init(&c->queue);
 	r = ev_loop_new(&c->loop);
 	if (!r)

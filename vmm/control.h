@@ -91,10 +91,14 @@ struct control_opts {
 	bool exit_on_reboot;	/* a guest's reset ends the process instead */
 	bool no_shutdown;	/* a guest that switches itself off goes back to created */
 	struct vm_events events;
+	/* How long vm.pause, vm.devices and vm.coredump wait for a device that is busy with I/O (a
+	 * network file system that is away); then they fail and the guest goes on. 0 = 10000. */
+	unsigned patience_ms;
 };
 
 /* o is copied, its pointers are borrowed. Signals SIGINT, SIGTERM, SIGHUP, SIGQUIT are taken over:
- * block them before (control_signals_block) so that every thread inherits it. */
+ * block them before (control_signals_block) so that every thread inherits it. SIGPIPE is blocked
+ * with them: whoever reads our log or a guest's output may leave, and the machine goes on. */
 int control_new(const struct control_opts *o, struct control **ret_control);
 void control_free(struct control *c);
 struct ev_loop *control_loop(struct control *c);

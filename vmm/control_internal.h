@@ -23,6 +23,7 @@ struct op_row {
 	enum world need;
 	const char *before, *after; /* events of "vm", NULL = none */
 	bool question;		    /* answered while another command waits for the world */
+	bool gives_up;		    /* lets the guest go on when a device stays busy for too long */
 };
 extern const struct op_row op_rows[VM_OPS];
 
@@ -32,6 +33,7 @@ int control_refuse(enum vm_op op, enum vm_state s, struct err *e);
 struct control {
 	struct control_opts opts;
 	struct events events;
+	struct log_limit reboots; /* a guest may do nothing else */
 	struct ev_loop *loop;
 	struct ev_fd signals;
 	struct list queue; /* struct vm_cmd */
@@ -40,10 +42,12 @@ struct control {
 	struct host_res res;
 	struct vm *vm; /* exists in running, paused and dumping */
 
-	bool stopping;	      /* vCPUs were asked to park */
-	bool quieting;	      /* devices were asked to pause */
-	struct vm_cmd *begun; /* the command that the world is being stopped for */
-	uint64_t stop_ns;     /* since when */
+	bool stopping;		  /* vCPUs were asked to park */
+	bool quieting;		  /* devices were asked to pause */
+	struct vm_cmd *begun;	  /* the command that the world is being stopped for */
+	uint64_t stop_ns;	  /* since when */
+	struct ev_timer patience; /* armed while a command that gives up is waiting */
+	bool impatient;		  /* it fired */
 
 	struct vm_cmd *dump_cmd; /* in dumping: to be answered when it has ended */
 	struct coredump *dump;

@@ -166,7 +166,9 @@ static int open_path(struct coredump *d, struct err *e)
 		d->path, strerrordesc_np(errno));
 }
 
-/* Ours is a copy, so that closing it tells how the writing ended; the position stays untouched. */
+/* Ours is a copy, so that closing it tells how the writing ended; the position stays untouched.
+ * What this process has opened itself, or uses (fd_arg.c), is close-on-exec: a mistyped number must
+ * not empty the guest's disk. */
 static int open_fd(struct coredump *d, struct err *e)
 {
 	struct stat st;
@@ -174,9 +176,11 @@ static int open_fd(struct coredump *d, struct err *e)
 	int flags;
 
 	if (num_parse(d->path + 3, &fd) < 0 || fd > INT32_MAX ||
+		(flags = fcntl((int)fd, F_GETFD)) < 0 || flags & FD_CLOEXEC ||
 		(d->fd = fcntl((int)fd, F_DUPFD_CLOEXEC, 3)) < 0)
 		return err_set(e, ERR_USAGE, -EBADF,
-			"vm.coredump: %.200s: not the number of an open file descriptor", d->path);
+			"vm.coredump: %.200s: not the number of a file descriptor that polyvisor was started with",
+			d->path);
 	flags = fcntl(d->fd, F_GETFL);
 	if (fstat(d->fd, &st) < 0 || !S_ISREG(st.st_mode) || (flags & O_ACCMODE) == O_RDONLY ||
 		(flags & O_APPEND))

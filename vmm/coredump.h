@@ -13,9 +13,9 @@
 struct coredump;
 
 /* Control, world stopped and kept so until coredump_end(). path must not exist (it is made with
- * mode 0600), or is "fd=N", a regular file open for writing, which is emptied; N itself stays open
- * and the caller's. done runs on control. Returns 0 when the job has begun; otherwise e says why
- * and nothing is left behind. */
+ * mode 0600), or is "fd=N", a regular file open for writing, which is emptied; N, which must not be
+ * close-on-exec, stays open and the caller's. done runs on control. Returns 0 when the job has
+ * begun; otherwise e says why and nothing is left behind. */
 int coredump_begin(struct vm *vm, const char *path, struct ev_loop *control,
 	void (*done)(struct ev_msg *m), void *arg, struct coredump **ret_dump, struct err *e);
 void *coredump_arg(struct ev_msg *m); /* in done() */

@@ -175,10 +175,15 @@ static int open_vsock(struct host_res *h, const struct vsock_config *v, struct e
 	return r;
 }
 
-static int open_console(
-	const struct console_config *c, const char *flag, struct chr **ret_chr, struct err *e)
+static int open_console(struct host_res *h, const struct console_config *c, const char *flag,
+	struct chr **ret_chr, struct err *e)
 {
-	return c->mode == CHR_OFF ? 0 : chr_open(c->mode, c->path, flag, ret_chr, e);
+	int r = c->mode == CHR_OFF ? 0 : chr_open(c->mode, c->path, flag, ret_chr, e);
+	const char *pty = *ret_chr ? chr_pty_path(*ret_chr) : NULL;
+
+	if (pty)
+		log_line(h->log, LOG_INFO, "vmm", "%s is %s", flag, pty);
+	return r;
 }
 
 static int open_rng(const struct rng_config *c, int *ret_fd, struct err *e)
@@ -255,9 +260,9 @@ static int open_all(struct host_res *h, const struct vm_config *c, struct err *e
 	if (!r)
 		r = open_devices(h, c, e);
 	if (!r)
-		r = open_console(&c->serial, "--serial", &h->serial, e);
+		r = open_console(h, &c->serial, "--serial", &h->serial, e);
 	if (!r)
-		r = open_console(&c->console, "--console", &h->console, e);
+		r = open_console(h, &c->console, "--console", &h->console, e);
 	return r;
 }
 

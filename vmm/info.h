@@ -7,11 +7,12 @@
 #include <stdint.h>
 #include "vmm/config.h"
 
-/* One thing that was asked for, and what became of it: {"memory", "hugepages", "on, 2M", "2M"}. */
+/* One thing that was asked for, and what became of it: {"memory", "hugepages", "on, 2M", "pages of
+ * 4K"}. */
 struct vm_asked {
 	char id[32];	/* "memory", "cpus", or a device's id */
-	char what[24];	/* "hugepages", "affinity", "csum" */
-	char asked[64]; /* in words: "on", "host CPUs 0-3" */
+	char what[24];	/* "hugepages", "affinity vcpu0", "offload_csum" */
+	char asked[64]; /* in words: "on", "0-3" */
 	char achieved[96];
 };
 
@@ -36,7 +37,7 @@ struct vm_info {
 };
 void vm_info_free(struct vm_info *i); /* NULL is fine */
 
-/* Counts since boot. Names are lower_case, static: "read_bytes". */
+/* Counts since boot. Names are lower_case, static: "read_bytes". A "…_latency_…" is in us. */
 struct vm_counter {
 	char id[32]; /* the device, "vcpu0", or "vm" */
 	const char *name;

@@ -17,7 +17,7 @@ enum vm_request_bit {
 	REQ_POWEROFF = 1 << 2, /* the guest switched itself off */
 	REQ_RESET = 1 << 3,    /* the guest asked for a reboot */
 	REQ_REMAP = 1 << 4,    /* PCI windows changed */
-	REQ_STOP = 1 << 5,     /* control's own: pause, shutdown */
+	REQ_STOP = 1 << 5,     /* control's own, set without a message: vm_stop_begin() */
 };
 
 struct vm_requests {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Lives of a machine under control, over a KVM that runs nothing: what happens while something
  * else is not finished, the events of a whole life, and that nothing grows. */
+#include <fcntl.h>
 #include <malloc.h>
 #include "vmm/control_internal.h"
 #include "vmm/test_control.h"
@@ -127,6 +128,29 @@ Test(life, questions_do_not_wait_for_devices)
 		call_fini(&c);
 		rig_end(&r);
 	}
+}
+
+/* A disk on a file system that is away: whoever looks is told, and the guest is not held for good.
+ */
+Test(life, a_busy_device_does_not_stop_the_guest_for_good)
+{
+	static const enum vm_op ops[] = {VM_PAUSE, VM_DEVICE, VM_COREDUMP};
+	struct rig r = {.opts = {.patience_ms = 30}};
+	struct device_ops slow;
+
+	rig_start(&r);
+	rig_reach(&r, VM_RUNNING);
+	make_slow(&r, &slow);
+	for (unsigned i = 0; i < sizeof(ops) / sizeof(ops[0]); i++) {
+		struct err e = {0};
+		cr_expect_eq(call(&r, ops[i], &e), -ETIMEDOUT, "%s", control_op_name(ops[i]));
+		cr_expect(strstr(e.text, "still busy"), "%s", e.text);
+		cr_expect_eq(state_of(&r), VM_RUNNING);
+	}
+	let_pause(&r);
+	cr_expect_eq(call(&r, VM_PAUSE, NULL), 0);
+	cr_expect_eq(call(&r, VM_RESUME, NULL), 0);
+	rig_end(&r);
 }
 
 Test(life, quit_overtakes_a_pause)
@@ -301,6 +325,59 @@ Test(life, a_failed_boot_leaves_it_created)
 	rig_end(&r);
 }
 
+static void set_stacks(size_t bytes)
+{
+	pthread_attr_t attr;
+
+	pthread_getattr_default_np(&attr);
+	pthread_attr_setstacksize(&attr, bytes);
+	cr_assert_eq(pthread_setattr_default_np(&attr), 0);
+	pthread_attr_destroy(&attr);
+}
+
+/* No thread can have a stack as large as an address space. */
+Test(life, a_boot_without_threads_leaves_it_created)
+{
+	struct rig r = {0};
+	struct err e;
+
+	rig_start(&r);
+	rig_reach(&r, VM_CREATED);
+	set_stacks((size_t)1 << 46);
+	cr_expect_eq(call(&r, VM_BOOT, &e), -EAGAIN);
+	cr_expect(strstr(e.text, "vCPU 0"), "%s", e.text);
+	cr_expect_eq(state_of(&r), VM_CREATED);
+	set_stacks((size_t)1 << 20);
+	cr_expect_eq(call(&r, VM_BOOT, &e), 0, "%s", e.text);
+	rig_end(&r);
+}
+
+/* What is asked of a machine whose vCPUs have parked by themselves, before control looked. */
+Test(life, a_machine_that_ends_in_the_round_in_which_its_windows_move)
+{
+	static const enum vm_op ends[] = {VM_REBOOT, VM_SHUTDOWN, VM_DELETE};
+
+	for (unsigned i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+		struct rig r = {0};
+		struct call button, end;
+		rig_start(&r);
+		rig_reach(&r, VM_RUNNING);
+		atomic_store(&held_vcpu, false);
+		atomic_store(&hold_vcpus, true);
+		while (!atomic_load(&held_vcpu))
+			usleep(100);
+		vm_request(vm_requests(r.control->vm), REQ_REMAP);
+		call_init(&button, &r, VM_POWER_BUTTON);
+		call_init(&end, &r, ends[i]);
+		call_begin(&button, &r);
+		call_begin(&end, &r);
+		atomic_store(&hold_vcpus, false);
+		cr_expect_eq(call_wait(&button), 0);
+		cr_expect_eq(call_wait(&end), 0);
+		rig_end(&r);
+	}
+}
+
 Test(life, a_failed_reboot_leaves_it_created)
 {
 	struct rig r = {0};
@@ -412,6 +489,70 @@ Test(life, a_guest_that_switches_itself_off)
 			     : "vmm starting\nvm booting\nvm booted\nvm shutdown\nvm deleted\n"
 			       "vmm shutdown\n");
 	}
+}
+
+Test(life, a_guest_that_only_reboots_does_not_fill_the_log)
+{
+	struct log log = {.level = LOG_INFO};
+	struct rig r = {.opts.log = &log};
+	static char text[64 * 1024];
+	unsigned lines = 0;
+	int fd[2];
+
+	cr_assert_eq(pipe2(fd, O_NONBLOCK), 0);
+	log.fd = fd[1];
+	rig_start(&r);
+	rig_reach(&r, VM_RUNNING);
+	for (unsigned i = 0; i < 100; i++) {
+		vm_request(vm_requests(r.control->vm), REQ_RESET);
+		cr_assert_eq(call(&r, VM_REBOOT, NULL), 0); /* which waits for the other */
+	}
+	rig_end(&r);
+	cr_assert_gt(read(fd[0], text, sizeof(text) - 1), 0);
+	for (const char *p = text; (p = strstr(p, "the guest reboots")); p++)
+		lines++;
+	cr_expect(lines > 0 && lines < 100, "%u", lines);
+	close(fd[0]);
+	close(fd[1]);
+}
+
+Test(life, the_name_of_a_terminal_is_logged)
+{
+	struct log log = {.level = LOG_INFO};
+	struct rig r = {.opts.log = &log};
+	char text[1024] = "";
+	struct call c;
+	int fd[2];
+
+	cr_assert_eq(pipe(fd), 0);
+	log.fd = fd[1];
+	rig_start(&r);
+	call_init(&c, &r, VM_CREATE);
+	c.cmd.config->serial.mode = CHR_PTY;
+	call_begin(&c, &r);
+	cr_assert_eq(call_wait(&c), 0, "%s", c.cmd.err.text);
+	cr_assert_gt(read(fd[0], text, sizeof(text) - 1), 0);
+	cr_expect(strstr(text, "--serial is /dev/pts/"), "%s", text);
+	call_fini(&c);
+	rig_end(&r);
+	close(fd[0]);
+	close(fd[1]);
+}
+
+Test(life, a_log_whose_reader_has_left)
+{
+	struct log log = {.level = LOG_DEBUG};
+	struct rig r = {.opts.log = &log};
+	int fd[2];
+
+	cr_assert_eq(pipe(fd), 0);
+	close(fd[0]);
+	log.fd = fd[1];
+	rig_start(&r);
+	rig_reach(&r, VM_PAUSED);
+	rig_end(&r);
+	close(fd[1]);
+	cr_expect_eq(r.end.status, 0);
 }
 
 Test(life, a_thousand_reboots_leave_nothing_behind)

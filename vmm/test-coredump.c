@@ -181,6 +181,12 @@ Test(coredump, bad_paths)
 	refused(fd, -EINVAL, ERR_USAGE, "regular file");
 	close(p[0]);
 	close(p[1]);
+	file = open(path, O_WRONLY | O_CLOEXEC); /* as a disk that is in use */
+	cr_assert_eq(write(file, "disk", 4), 4);
+	snprintf(fd, sizeof(fd), "fd=%d", file);
+	refused(fd, -EBADF, ERR_USAGE, "started with");
+	cr_assert_eq(lseek(file, 0, SEEK_END), 4);
+	close(file);
 	file = open(path, O_RDONLY);
 	snprintf(fd, sizeof(fd), "fd=%d", file);
 	refused(fd, -EINVAL, ERR_USAGE, "open for writing");

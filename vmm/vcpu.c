@@ -197,7 +197,8 @@ static void *vcpu_thread(void *arg)
 	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 
 	for (;;) {
-		if (atomic_load_explicit(&v->requests->bits, memory_order_acquire)) {
+		/* Not before park() has cleared immediate_exit, or a kick might be lost. */
+		if (atomic_load(&v->requests->bits)) {
 			if (!park(v))
 				return NULL;
 			continue;

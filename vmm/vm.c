@@ -228,7 +228,6 @@ struct vm_requests *vm_requests(struct vm *vm)
 /* Some run already: they have to park before anything can be freed. */
 static void stop_started(struct vm *vm)
 {
-	vm_request(&vm->requests, REQ_STOP);
 	vm_stop_begin(vm);
 	while (!vm_parked(vm))
 		ev_run_once(vm->control, 100);

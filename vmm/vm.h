@@ -30,7 +30,7 @@ struct vm_requests *vm_requests(struct vm *vm);
 /* Starts the vCPU threads. When it fails those that started have parked again. Runs the control
  * loop then, so not from a handler. */
 int vm_start(struct vm *vm, struct err *e);
-/* Asks every vCPU to park; their messages arrive on the control loop. A request bit must be set. */
+/* Sets REQ_STOP and asks every vCPU to park; their messages arrive on the control loop. */
 void vm_stop_begin(struct vm *vm);
 bool vm_parked(const struct vm *vm); /* true also before vm_start */
 /* Clears the given request bits and lets the vCPUs go, unless other bits are set: then they stay
@@ -41,6 +41,7 @@ bool vm_resume(struct vm *vm, uint32_t served);
  * vm_quiet(). Then guest memory and all state hold still, until vm_quiet_end(). */
 void vm_quiet_begin(struct vm *vm);
 bool vm_quiet(const struct vm *vm);
+const char *vm_busy(const struct vm *vm); /* the id of a device that is not yet quiet, or NULL */
 void vm_quiet_end(struct vm *vm);
 
 /* Stopped world: brings buses and doorbells in line with the guest's PCI windows. */

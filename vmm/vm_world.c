@@ -8,8 +8,11 @@
 #include "vmm/base/cleanup.h"
 #include "vmm/vm_internal.h"
 
+/* The bit is set without a message, which would tell control what it knows, and wait in its loop
+ * when the machine may be gone already. */
 void vm_stop_begin(struct vm *vm)
 {
+	atomic_fetch_or(&vm->requests.bits, REQ_STOP);
 	for (unsigned i = 0; i < vm->nvcpus; i++)
 		if (vm->vcpus[i].started && !vm->vcpus[i].parked)
 			vcpu_kick(&vm->vcpus[i]);
@@ -49,14 +52,19 @@ void vm_quiet_begin(struct vm *vm)
 	}
 }
 
-bool vm_quiet(const struct vm *vm)
+const char *vm_busy(const struct vm *vm)
 {
 	list_for_each (it, &vm->devices) {
 		const struct device *d = container_of(it, struct device, link);
 		if (d->ops->paused && !d->ops->paused(d))
-			return false;
+			return d->id;
 	}
-	return true;
+	return NULL;
+}
+
+bool vm_quiet(const struct vm *vm)
+{
+	return !vm_busy(vm);
 }
 
 void vm_quiet_end(struct vm *vm)

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -225,6 +226,9 @@ def step_native():
         yield from guest_tests('native', [], chip)
     yield from results_of('cli', *run(['python3', 'tools/lib/cli_test.py', binary, chip], 'cli'))
     yield from results_of('rest', *run(['python3', 'tools/lib/rest_test.py', binary, chip], 'rest'))
+    yield from results_of('polyctl', *run(['python3', 'tools/lib/polyctl_test.py', binary,
+                                           os.path.join(os.path.dirname(binary), 'polyctl'), chip], 'polyctl'))
+    yield from results_of('core', *run(['tools/lib/core-check', 'native'], 'core-native'))
     yield from results_of('chip-report', *run(['tools/report/test-bare'], 'report-bare'))
 
 
@@ -260,6 +264,7 @@ def chip_steps(chip):
     yield from guest_tests(chip, [*host, '--timeout', '1200'], chip)
     yield from results_of(f'{chip} Debian',
                           *run(['tools/lib/guest-suite', chip], 'debian-' + chip, timeout=2400))
+    yield from results_of(f'{chip} core', *run(['tools/lib/core-check', chip], 'core-' + chip, timeout=900))
 
 
 def step_hosts():
@@ -320,8 +325,17 @@ def parse(argv):
     return steps
 
 
+def hear_signals():
+    """A shell's & and nohup have us ignore some, which every child would inherit; tests send them."""
+    for s, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL),
+                       (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(s) == signal.SIG_IGN:
+            signal.signal(s, handler)
+
+
 def main():
     steps = parse(sys.argv[1:])
+    hear_signals()
     counts = {'ok': 0, 'not ok': 0, 'skip': 0}
     for name in steps:
         say(f'{name}: {STEPS[name].__doc__}')

@@ -70,15 +70,14 @@ suite_rest() {
 	step "REST: create" create "$ROOT pv.test=power pv.exit=poweroff"
 	step "REST: a disk is added" polyctl vm add-disk path=/dev/vda
 	step "REST: boot" polyctl vm boot
-	step "REST: the guest is up" wait_for "guest ready" 1 200
+	step "REST: the guest is up" wait_for "waiting for the power button" 1 200
 	step "REST: pause" polyctl vm pause
 	step "REST: says that it is paused" is Paused
 	step "REST: a paused guest stands still" stands_still
 	step "REST: a device's state" polyctl vm device _disk0
 	step "REST: resume" polyctl vm resume
 	step "REST: a guest's reboot starts it again" polyctl vm reboot
-	step "REST: the guest is up again" wait_for "guest ready" 2 200
-	step "REST: waits for the power button" wait_for "waiting for the power button" 2 100
+	step "REST: the guest is up again" wait_for "waiting for the power button" 2 200
 	step "REST: power button" polyctl vm power-button
 	step "REST: the guest saw the power button" wait_for "test power ok" 1 100
 	step "REST: the guest's power-off ends the process and its socket" ended

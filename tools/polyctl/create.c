@@ -18,7 +18,7 @@ static const struct part {
 	{"--net", &words_net, "net", true},
 	{"--vsock", &words_vsock, "vsock", false},
 	{"--rng", &words_rng, "rng", false},
-	{"--serial", &words_console, "serial", false},
+	{"--serial", &words_serial, "serial", false},
 	{"--console", &words_console, "console", false},
 	{"--machine", &words_machine, "machine", false},
 };

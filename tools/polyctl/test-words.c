@@ -52,7 +52,10 @@ Test(words, take_the_types_of_the_option_tables)
 	expect(&words_net, "forward=\"-t 1,2\",mtu=1500", NULL,
 		"{\"forward\":\"-t 1,2\",\"mtu\":1500}");
 	expect(&words_vsock, "cid=3", "socket=/v", "{\"cid\":3,\"socket\":\"/v\"}");
-	expect(&words_console, "pty", NULL, "{\"mode\":\"Pty\"}");
+	expect(&words_serial, "pty", NULL, "{\"mode\":\"Pty\"}");
+	expect(&words_console, "pty", "transport=mmio",
+		"{\"mode\":\"Pty\",\"transport\":\"mmio\"}");
+	expect(&words_rng, "off", "pci_device_id=7", "{\"src\":\"off\",\"pci_device_id\":7}");
 	expect(&words_console, "socket=/s", NULL, "{\"socket\":\"/s\"}");
 	expect(&words_cpus, "affinity=[0@[1,3]],boot=1", NULL,
 		"{\"affinity\":[{\"vcpu\":0,\"host_cpus\":[1,3]}],\"boot_vcpus\":1}");
@@ -66,6 +69,7 @@ Test(words, mistakes_name_the_key_and_what_is_allowed)
 	expect_part(&words_disk, "path=/a", "path=/b", "path: given twice");
 	expect_part(&words_cpus, "boot=1", "boot=2", "boot: given twice");
 	expect_part(&words_vsock, "cid=2", NULL, "between 3 and");
+	expect_part(&words_disk, "queue_size=2048", NULL, "1024");
 	expect_part(&words_memory, "size=lots", NULL, "K, M, G or T");
 	expect_part(&words_disk, "serial=\xff", NULL, "UTF-8");
 }
@@ -76,6 +80,11 @@ Test(words, names_of_files_are_seen_from_here)
 
 	snprintf(want, sizeof(want), "{\"path\":\"%s/a.raw\"}", dir);
 	expect(&words_disk, "path=a.raw", NULL, want);
+	snprintf(want, sizeof(want), "{\"src\":\"%s/noise\"}", dir);
+	expect(&words_rng, "noise", NULL, want);
+	snprintf(want, sizeof(want), "{\"model\":\"baseline:%s/all\"}", dir);
+	expect(&words_cpus, "model=baseline:all", NULL, want);
+	expect(&words_cpus, "model=host", NULL, "{\"model\":\"host\"}");
 	free(dir);
 }
 

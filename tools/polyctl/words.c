@@ -41,9 +41,28 @@ int words_absolute(const char *name, char *ret_path, size_t cap, struct err *e)
 					 : 0;
 }
 
-static bool names_file(const char *key)
+/* Where in the value a file's name begins, or NULL. */
+static const char *file_in(const char *key, const char *value)
 {
-	return !strcmp(key, "path") || !strcmp(key, "file") || !strcmp(key, "socket");
+	const char *name = NULL;
+
+	if (!strcmp(key, "path") || !strcmp(key, "file") || !strcmp(key, "socket"))
+		name = value;
+	else if (!strcmp(key, "src") && strcmp(value, "off"))
+		name = value;
+	else if (!strcmp(key, "model") && !strncmp(value, "baseline:", 9))
+		name = value + 9;
+	return name && *name ? name : NULL;
+}
+
+/* value with its file's name made absolute, in text. */
+static int seen_from_server(
+	const char *value, const char *name, char *text, size_t cap, struct err *e)
+{
+	size_t n = (size_t)(name - value);
+
+	memcpy(text, value, n);
+	return words_absolute(name, text + n, cap - n, e);
 }
 
 static int set_key(const struct opt_table *t, const char *key, const char *value, json_t *object,
@@ -52,12 +71,13 @@ static int set_key(const struct opt_table *t, const char *key, const char *value
 	union scratch s = {0};
 	const struct opt *o = find(t, key);
 	struct opt_table one = {.flag = t->flag, .opts = o, .n = 1, .size = sizeof(s)};
-	char path[PATH_MAX];
+	const char *name = file_in(key, value);
+	char text[PATH_MAX];
 	int r = 0;
 
-	if (names_file(key) && *value) {
-		r = words_absolute(value, path, sizeof(path), e);
-		value = path;
+	if (name) {
+		r = seen_from_server(value, name, text, sizeof(text), e);
+		value = text;
 	}
 	if (r == 0)
 		r = opts_set(t, key, value, &s, e);
@@ -143,12 +163,12 @@ static const char *const pinned[] = {"vcpu", NULL};
 	{                                                                                          \
 		.name = n, .type = t, .help = h, __VA_ARGS__                                       \
 	}
-#define DEVICE_KEYS                                                                                \
-	KEY("id", OPT_STR, "name in logs, threads and events", .max = 31),                         \
-		KEY("transport", OPT_ENUM, "virtio transport, pci by default",                     \
-			.values = transports),                                                     \
+#define PLACE_KEYS                                                                                 \
+	KEY("transport", OPT_ENUM, "virtio transport, pci by default", .values = transports),      \
 		KEY("pci_device_id", OPT_U32, "PCI slot, the next free one by default", .max = 31)
-#define QUEUE_SIZE KEY("queue_size", OPT_U32, "entries in a ring, a power of two", .max = 32768)
+#define DEVICE_KEYS KEY("id", OPT_STR, "name in logs, threads and events", .max = 31), PLACE_KEYS
+#define QUEUE_SIZE                                                                                 \
+	KEY("queue_size", OPT_U32, "entries in a ring, a power of two", .min = 2, .max = 1024)
 
 static const struct opt disk_keys[] = {
 	KEY("path", OPT_STR, "raw file or block device"),
@@ -169,7 +189,7 @@ static const struct opt net_keys[] = {
 };
 static const struct opt vsock_keys[] = {
 	KEY("cid", OPT_U64, "the guest's address, from 3", .min = 3, .max = UINT32_MAX - 1),
-	KEY("socket", OPT_STR, "unix socket that connects to the guest", .max = 107),
+	KEY("socket", OPT_STR, "unix socket that connects to the guest", .max = 96),
 	DEVICE_KEYS,
 };
 static const struct opt cpus_keys[] = {
@@ -189,14 +209,16 @@ static const struct opt memory_keys[] = {
 	KEY("numa_node", OPT_INT, "bind to a host node", .min = (uint64_t)-1, .max = 1023),
 	KEY("file", OPT_STR, "start from a private mapping of this file"),
 };
-static const struct opt console_keys[] = {
-	KEY("mode", OPT_ENUM, "off, null, tty, pty, or file=PATH, socket=PATH", .values = modes,
-		.json_values = json_modes),
-	KEY("file", OPT_STR, "write to a file"),
-	KEY("socket", OPT_STR, "listen on a unix socket", .max = 107),
-};
+#define CONSOLE_KEYS                                                                               \
+	KEY("mode", OPT_ENUM, "off, null, tty, pty, or file=PATH, socket=PATH", .values = modes,   \
+		.json_values = json_modes),                                                        \
+		KEY("file", OPT_STR, "write to a file"),                                           \
+		KEY("socket", OPT_STR, "listen on a unix socket", .max = 107)
+static const struct opt serial_keys[] = {CONSOLE_KEYS};
+static const struct opt console_keys[] = {CONSOLE_KEYS, PLACE_KEYS};
 static const struct opt rng_keys[] = {
 	KEY("src", OPT_STR, "file to read, /dev/urandom by default; or off"),
+	PLACE_KEYS,
 };
 static const struct opt machine_keys[] = {
 	KEY("version", OPT_U32, "pins every default that a guest can see", .min = 1),
@@ -212,7 +234,8 @@ const struct opt_table words_net = TABLE("add-net", "a virtio network interface"
 const struct opt_table words_vsock = TABLE("add-vsock", "a virtio socket device", vsock_keys, NULL);
 const struct opt_table words_cpus = TABLE("--cpus", "the vCPUs", cpus_keys, NULL);
 const struct opt_table words_memory = TABLE("--memory", "guest RAM", memory_keys, NULL);
-const struct opt_table words_console =
-	TABLE("--serial", "where a console's bytes go", console_keys, "mode");
+const struct opt_table words_serial =
+	TABLE("--serial", "where the serial port's bytes go", serial_keys, "mode");
+const struct opt_table words_console = TABLE("--console", "a virtio console", console_keys, "mode");
 const struct opt_table words_rng = TABLE("--rng", "the entropy source", rng_keys, "src");
 const struct opt_table words_machine = TABLE("--machine", "machine type", machine_keys, NULL);

@@ -10,7 +10,8 @@
 
 /* In these tables offset is not used; flag is what messages call the words: "add-disk". */
 extern const struct opt_table words_disk, words_net, words_vsock;
-extern const struct opt_table words_cpus, words_memory, words_console, words_rng, words_machine;
+extern const struct opt_table words_cpus, words_memory, words_rng, words_machine;
+extern const struct opt_table words_serial, words_console;
 
 /* Each of n words is key=value, or several with commas between; "double quotes" hold a value with a
  * comma. A word without '=' is the table's bare key, if it has one. Only what was given is in the

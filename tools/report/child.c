@@ -88,6 +88,7 @@ _Noreturn static void become(char *const argv[], int out)
 	setpgid(0, 0);
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	signal(SIGPIPE, SIG_DFL);
+	signal(SIGQUIT, SIG_DFL); /* a shell ignores it in what it starts in the background */
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	if (null >= 0)

@@ -94,15 +94,24 @@ static bool first_of_name(const struct vm_counters *c, unsigned i)
 	return true;
 }
 
+/* "read_latency_avg" and its like come and go: a gauge, in microseconds. */
+static bool is_level(const char *name)
+{
+	return strstr(name, "_latency_") != NULL;
+}
+
 static void counters(FILE *f, const struct vm_counters *c)
 {
 	char name[64];
 
 	for (unsigned i = 0; c && i < c->n; i++) {
+		bool level = is_level(c->counter[i].name);
+
 		if (!first_of_name(c, i))
 			continue;
-		snprintf(name, sizeof(name), "%s_total", c->counter[i].name);
-		family(f, name, "counter", "counted since boot");
+		snprintf(name, sizeof(name), "%s%s", c->counter[i].name, level ? "_us" : "_total");
+		family(f, name, level ? "gauge" : "counter",
+			level ? "microseconds, of all since boot" : "counted since boot");
 		for (unsigned k = i; k < c->n; k++) {
 			if (strcmp(c->counter[k].name, c->counter[i].name))
 				continue;

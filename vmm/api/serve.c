@@ -9,6 +9,7 @@
 #include "vmm/api/openapi.h"
 #include "vmm/api/v1.h"
 #include "vmm/base/cleanup.h"
+#include "vmm/version.h"
 
 struct call {
 	struct vm_cmd cmd;
@@ -91,9 +92,9 @@ static void reply_text(struct http_req *r, const char *type, char *text, size_t 
 
 static void reply_ping(struct http_req *r)
 {
-	reply_json(
-		r, json_pack("{s:s, s:s, s:i, s:[s]}", "build_version", "v" POLYVISOR_VERSION,
-			   "version", POLYVISOR_VERSION, "pid", (int)getpid(), "features", "kvm"));
+	reply_json(r, json_pack("{s:s, s:s, s:i, s:[s]}", "build_version",
+			      "v" POLYVISOR_VERSION "-" POLYVISOR_COMMIT, "version",
+			      POLYVISOR_VERSION, "pid", (int)getpid(), "features", "kvm"));
 }
 
 static void reply_device(struct http_req *r, const struct vm_cmd *cmd)

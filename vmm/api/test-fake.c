@@ -70,12 +70,13 @@ static struct vm_info *some_info(void)
 
 static struct vm_counters *some_counters(void)
 {
-	struct vm_counters *c = calloc(1, sizeof(*c) + 3 * sizeof(c->counter[0]));
+	struct vm_counters *c = calloc(1, sizeof(*c) + 4 * sizeof(c->counter[0]));
 
-	c->n = 3;
+	c->n = 4;
 	c->counter[0] = (struct vm_counter){"_disk0", "read_bytes", 4096};
 	c->counter[1] = (struct vm_counter){"_disk0", "writes", 2};
 	c->counter[2] = (struct vm_counter){"a\"b", "read_bytes", 1};
+	c->counter[3] = (struct vm_counter){"_disk0", "read_latency_avg", 250};
 	return c;
 }
 

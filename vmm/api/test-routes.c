@@ -341,6 +341,9 @@ Test(routes, metrics)
 		"%s", fake.body);
 	cr_expect(strstr(fake.body, "polyvisor_vm_state{state=\"Paused\"} 1\n"));
 	cr_expect(strstr(fake.body, "polyvisor_api_clients 3\n"));
+	cr_expect(strstr(fake.body, "# TYPE polyvisor_read_latency_avg_us gauge\n"
+				    "polyvisor_read_latency_avg_us{id=\"_disk0\"} 250\n"),
+		"%s", fake.body);
 	fake.err = (struct err){.kind = ERR_NOT_FOUND, .text = "no VM"};
 	cr_assert_eq(ask("GET", "/metrics", NULL), 200);
 	check_metrics();
