@@ -89,6 +89,7 @@ struct vsock_config {
 
 struct machine_config {
 	uint32_t version;
+	bool packed;
 };
 
 struct vm_config {

@@ -128,6 +128,8 @@ static const struct opt payload_opts[] = {
 static const struct opt machine_opts[] = {
 	OPT(machine_config, version, OPT_U32, .min = 1, .max = MACHINE_VERSION,
 		.help = "pins every default that a guest can see"),
+	OPT(machine_config, packed, OPT_BOOL,
+		.help = "virtio devices offer packed rings (on by default)"),
 };
 
 /* What cloud-hypervisor's v1 has and we do not, with the defaults of its API description. */
@@ -400,7 +402,8 @@ static int check_vsock(const void *part, const struct opt_at *at, struct err *e)
 
 static void init_machine(void *part)
 {
-	*(struct machine_config *)part = (struct machine_config){.version = MACHINE_VERSION};
+	*(struct machine_config *)part =
+		(struct machine_config){.version = MACHINE_VERSION, .packed = true};
 }
 
 static void init_nothing(void *part)

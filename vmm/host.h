@@ -24,9 +24,9 @@ struct host_res {
 	struct block *disk[CONFIG_DISKS];
 	struct netdev *net[CONFIG_NETS];
 	struct vu_peer *disk_peer[CONFIG_DISKS], *net_peer[CONFIG_NETS]; /* instead, vhost_user */
-	pid_t passt[CONFIG_NETS];     /* 0 = none */
-	struct chr *serial, *console; /* NULL = off */
-	struct vsock_unix *vsock;     /* NULL = none */
+	pid_t passt[CONFIG_NETS];					 /* 0 = none */
+	struct chr *serial, *console;					 /* NULL = off */
+	struct vsock_unix *vsock;					 /* NULL = none */
 	int rng_fd;
 };
 

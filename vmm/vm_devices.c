@@ -130,6 +130,7 @@ static int attach(struct vm *vm, int r, const char *id, struct virtio_dev *dev, 
 
 	if (r < 0)
 		return dev_error(r, id, e);
+	dev->no_packed = !vm->config->machine.packed;
 	if (transport == TRANSPORT_MMIO) {
 		const struct plan *p = &vm->plan;
 		unsigned n = vm->vmmio_used++;

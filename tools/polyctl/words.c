@@ -46,7 +46,8 @@ static const char *file_in(const char *key, const char *value)
 {
 	const char *name = NULL;
 
-	if (!strcmp(key, "path") || !strcmp(key, "file") || !strcmp(key, "socket"))
+	if (!strcmp(key, "path") || !strcmp(key, "file") || !strcmp(key, "socket") ||
+		!strcmp(key, "vhost_socket"))
 		name = value;
 	else if (!strcmp(key, "src") && strcmp(value, "off"))
 		name = value;
@@ -170,11 +171,15 @@ static const char *const pinned[] = {"vcpu", NULL};
 #define QUEUE_SIZE                                                                                 \
 	KEY("queue_size", OPT_U32, "entries in a ring, a power of two", .min = 2, .max = 1024)
 
+#define VHOST_KEYS                                                                                 \
+	KEY("vhost_user", OPT_BOOL, "another process serves it"),                                  \
+		KEY("vhost_socket", OPT_STR, "unix socket where that process listens", .max = 107)
 static const struct opt disk_keys[] = {
 	KEY("path", OPT_STR, "raw file or block device"),
 	KEY("readonly", OPT_BOOL, "refuse writes"),
 	KEY("direct", OPT_BOOL, "bypass the host's page cache"),
 	KEY("serial", OPT_STR, "serial number, at most 20 bytes", .max = 20),
+	VHOST_KEYS,
 	QUEUE_SIZE,
 	DEVICE_KEYS,
 };
@@ -184,6 +189,7 @@ static const struct opt net_keys[] = {
 	KEY("forward", OPT_STR, "arguments for passt, as \"-t 2222:22\""),
 	KEY("mac", OPT_MAC, "guest's address, random by default"),
 	KEY("mtu", OPT_U32, "told to the guest", .min = 68, .max = 65535),
+	VHOST_KEYS,
 	QUEUE_SIZE,
 	DEVICE_KEYS,
 };
@@ -222,6 +228,7 @@ static const struct opt rng_keys[] = {
 };
 static const struct opt machine_keys[] = {
 	KEY("version", OPT_U32, "pins every default that a guest can see", .min = 1),
+	KEY("packed", OPT_BOOL, "virtio devices offer packed rings"),
 };
 
 #define TABLE(f, h, k, b)                                                                          \
