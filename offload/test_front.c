@@ -47,6 +47,13 @@ unsigned front_open_fds(void)
 	return n;
 }
 
+bool front_fds_become(unsigned n)
+{
+	for (int i = 0; i < 5000 && front_open_fds() != n; i++)
+		usleep(1000);
+	return front_open_fds() == n;
+}
+
 /* ---- the back-end ---- */
 
 static int make_disk(struct dev_host *h, const char *id, void *arg, struct virtio_dev **ret_dev)

@@ -63,5 +63,7 @@ bool front_read_sector(struct front *t, uint64_t sector);
 
 int front_memfd(uint64_t size, bool sealed);
 unsigned front_open_fds(void); /* of this process */
+/* Waits up to 5 s for that many: the other side closes its own in its own time. */
+bool front_fds_become(unsigned n);
 
 #endif

@@ -29,6 +29,8 @@ static uint32_t take(struct input *in, unsigned bytes)
 	uint32_t v = 0;
 
 	bytes = MIN((size_t)bytes, in->n);
+	if (!bytes)
+		return 0; /* no input at all has no address either */
 	memcpy(&v, in->p, bytes);
 	in->p += bytes;
 	in->n -= bytes;

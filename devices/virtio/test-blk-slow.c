@@ -70,6 +70,17 @@ static void answer_all(struct ev_msg *m)
 	s->drained(s->arg);
 }
 
+static void answer_youngest(struct ev_msg *m)
+{
+	struct slow *s = container_of(m, struct slow, let_go);
+	struct block_req *r = s->held;
+
+	s->held = r->next;
+	r->done(r, 0);
+	s->drained(s->arg);
+	s->nheld--;
+}
+
 static const struct block_ops slow_ops = {
 	.name = "slow",
 	.bind = slow_bind,
@@ -257,14 +268,11 @@ Test(blk_order, the_oldest_holds_the_others, .timeout = 30)
 	start(~VIRTIO_BIT_RING_PACKED);
 	flush_requests(2);
 	wait_held(2);
-	struct block_req *oldest = slow.held->next;
-	slow.held->next = NULL;
-	slow.nheld = 1;
+	slow.let_go.handle = answer_youngest;
 	ev_post(slow.loop, &slow.let_go);
+	wait_held(1);
 	usleep(20000);
 	cr_expect_eq(guest_used_idx(g, 0), 0);
-	slow.held = oldest;
-	slow.nheld = 1;
 	slow.let_go.handle = answer_all;
 	ev_post(slow.loop, &slow.let_go);
 	cr_expect(guest_wait_used(g, 0, NULL, NULL));
