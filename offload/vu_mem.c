@@ -122,7 +122,7 @@ static int map_region(struct vu_mem *m, const struct vu_region *r, int fd, uint6
 
 int vu_mem_add(struct vu_mem *m, const struct vu_region *r, int fd)
 {
-	uint64_t unit;
+	uint64_t unit = 0;
 	int err;
 
 	if (m->guest.n == VU_MEM_SLOTS)

@@ -129,7 +129,7 @@ static const struct opt machine_opts[] = {
 	OPT(machine_config, version, OPT_U32, .min = 1, .max = MACHINE_VERSION,
 		.help = "pins every default that a guest can see"),
 	OPT(machine_config, packed, OPT_BOOL,
-		.help = "virtio devices offer packed rings (on by default)"),
+		.help = "virtio devices offer packed rings (off by default)"),
 };
 
 /* What cloud-hypervisor's v1 has and we do not, with the defaults of its API description. */
@@ -402,8 +402,7 @@ static int check_vsock(const void *part, const struct opt_at *at, struct err *e)
 
 static void init_machine(void *part)
 {
-	*(struct machine_config *)part =
-		(struct machine_config){.version = MACHINE_VERSION, .packed = true};
+	*(struct machine_config *)part = (struct machine_config){.version = MACHINE_VERSION};
 }
 
 static void init_nothing(void *part)

@@ -62,8 +62,8 @@ suite_boot() {
 		cpus=1 test.write.ok test.verify.ok -- --disk path=/dev/vda
 	power "boots with 4 vCPUs from ext4 over PCI" "$ROOT pv.test=verify,write,verify" \
 		cpus=4 test.verify.ok test.write.ok -- --cpus boot=4 --disk path=/dev/vda
-	power "boots with 4 vCPUs from ext4 over MMIO, split rings" "$ROOT pv.test=verify,write,verify" \
-		cpus=4 test.verify.ok test.write.ok -- --cpus boot=4 --machine packed=off \
+	power "boots with 4 vCPUs from ext4 over MMIO, packed rings" "$ROOT pv.test=verify,write,verify" \
+		cpus=4 test.verify.ok test.write.ok -- --cpus boot=4 --machine packed=on \
 		--disk path=/dev/vda,transport=mmio --rng src=/dev/urandom,transport=mmio
 	power "boots without a disk" "$BASE" "guest.ready" -- --console null
 }
@@ -244,7 +244,7 @@ passt() {
 
 suite_net() {
 	tap "network over PCI: DHCP and data" --net tap=pvtap0
-	tap "network over MMIO: DHCP and data, split rings" --machine packed=off --net tap=pvtap0,transport=mmio
+	tap "network over MMIO: DHCP and data, packed rings" --machine packed=on --net tap=pvtap0,transport=mmio
 	passt "network without privileges: DHCP and data through passt"
 }
 
