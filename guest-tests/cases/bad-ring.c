@@ -146,36 +146,46 @@ static void indirect_nowhere(struct vq *q)
 	vq_offer(q, 0);
 }
 
-/* Packed rings: slot i, available in the first lap, of id 0 unless the fault is in that. */
+/* Packed rings: slot i, available in the first lap. The device may look at any time, so all but
+ * the flags is written before them, and the first slot of a chain last (§2.8.6). */
+static void slot_of_id(
+	struct vq *q, unsigned i, uint64_t address, uint32_t length, uint16_t id, uint16_t flags)
+{
+	struct vq_packed_desc *d = &q->packed.ring[i];
+
+	d->address = address;
+	d->length = length;
+	d->id = id;
+	if (q->packed.ndesc[0] < i + 1)
+		q->packed.ndesc[0] = (uint16_t)(i + 1);
+	__atomic_store_n(&d->flags, (uint16_t)(flags | DESC_AVAIL), __ATOMIC_RELEASE);
+}
+
 static void slot(struct vq *q, unsigned i, uint64_t address, uint32_t length, uint16_t flags)
 {
-	q->packed.ring[i] =
-		(struct vq_packed_desc){address, length, 0, (uint16_t)(flags | DESC_AVAIL)};
-	q->packed.ndesc[0] = (uint16_t)(i + 1);
+	slot_of_id(q, i, address, length, 0, flags);
 }
 
 static void packed_endless(struct vq *q)
 {
-	for (unsigned i = 0; i < q->size; i++)
+	for (unsigned i = q->size; i-- > 0;)
 		slot(q, i, phys(buffer), 16, DESC_NEXT);
 }
 
 static void packed_id_outside(struct vq *q)
 {
-	slot(q, 0, phys(buffer), 16, DESC_WRITE);
-	q->packed.ring[0].id = (uint16_t)q->size;
+	slot_of_id(q, 0, phys(buffer), 16, (uint16_t)q->size, DESC_WRITE);
 }
 
 static void packed_id_huge(struct vq *q)
 {
-	slot(q, 0, phys(buffer), 16, DESC_WRITE);
-	q->packed.ring[0].id = 0xffff;
+	slot_of_id(q, 0, phys(buffer), 16, 0xffff, DESC_WRITE);
 }
 
 static void packed_no_memory(struct vq *q)
 {
-	slot(q, 0, 1ull << 50, 16, DESC_NEXT);
 	slot(q, 1, machine.ram_end + (1ull << 34), 16, DESC_WRITE);
+	slot(q, 0, 1ull << 50, 16, DESC_NEXT);
 }
 
 static void packed_address_wraps(struct vq *q)
@@ -195,23 +205,22 @@ static void packed_length_zero(struct vq *q)
 
 static void packed_read_after_write(struct vq *q)
 {
-	slot(q, 0, phys(buffer), 16, DESC_WRITE | DESC_NEXT);
 	slot(q, 1, phys(buffer), 16, 0);
+	slot(q, 0, phys(buffer), 16, DESC_WRITE | DESC_NEXT);
 }
 
 static void packed_next_lap(struct vq *q)
 {
-	for (unsigned i = 0; i < q->size; i++) {
-		slot(q, i, phys(buffer), 16, DESC_USED);
-		q->packed.ring[i].flags = DESC_USED;
-	}
+	for (unsigned i = 0; i < q->size; i++)
+		q->packed.ring[i] = (struct vq_packed_desc){phys(buffer), 16, 0, DESC_USED};
+	q->packed.ndesc[0] = (uint16_t)q->size;
 }
 
 static void packed_indirect_next(struct vq *q)
 {
 	table[0] = (struct vq_desc){phys(buffer), 16, 0, 0};
-	slot(q, 0, phys(table), 16, DESC_INDIRECT | DESC_NEXT);
 	slot(q, 1, phys(buffer), 16, DESC_WRITE);
+	slot(q, 0, phys(table), 16, DESC_INDIRECT | DESC_NEXT);
 }
 
 static void packed_indirect_odd(struct vq *q)
