@@ -13,6 +13,9 @@
 
 #define SPLIT (~(VIRTIO_BIT_RING_PACKED | VIRTIO_BIT_EVENT_IDX))
 #define STEPS 30
+/* What the fuzzer itself may open meanwhile (a symbolizer), or the back-end still be closing. One
+ * descriptor that each input leaks is more, soon. */
+#define FDS_SLACK 16
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -132,7 +135,7 @@ static void honest(void)
 	must(front_get_base(&t, 0) == 1);
 	if (!fds_at_start)
 		fds_at_start = front_open_fds();
-	must(front_fds_become(fds_at_start));
+	must(front_open_fds() <= fds_at_start + FDS_SLACK);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
