@@ -170,9 +170,10 @@ static int lock_holder(int fd)
 	return pid;
 }
 
-/* The kernel frees the io_uring of a process that was killed, and with it the lock, a little after
- * the process has gone: a lock that nobody seems to hold gets a second to go away. Returns 0, or
- * a negative errno with *ret_pid, 0 where we cannot see who. */
+/* The kernel frees the io_uring of a process that was killed, and with it the lock, after the
+ * process has gone, once the I/O that was in flight has ended: a lock that nobody seems to hold
+ * gets ten seconds to go away. Returns 0, or a negative errno with *ret_pid, 0 where we cannot see
+ * who. */
 static int lock_patiently(int fd, struct flock *lock, int *ret_pid)
 {
 	struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
@@ -185,7 +186,7 @@ static int lock_patiently(int fd, struct flock *lock, int *ret_pid)
 			return -errno;
 		if (tries % 20 == 0)
 			*ret_pid = lock_holder(fd);
-		if (*ret_pid || tries == 100)
+		if (*ret_pid || tries == 1000)
 			return -EBUSY;
 		nanosleep(&pause, NULL);
 	}

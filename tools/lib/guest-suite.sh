@@ -17,7 +17,7 @@ vm() {
 	local cmdline=$1
 	shift
 	timeout 240 polyvisor --kernel /guest/kernel --initramfs /guest/initramfs --memory size=256M \
-		--serial file=$LOG --crash-report /tmp/crash.json --cmdline "$cmdline" "$@" </dev/null
+		--serial file=$LOG --crash-report /tmp/crash.json --cmdline "$cmdline" "$@" </dev/null 2>/tmp/said
 }
 
 # has NAME PATTERN...: every pattern is in the log.
@@ -50,7 +50,7 @@ power() {
 	shift
 	rm -f $LOG
 	vm "$cmdline pv.exit=poweroff" "$@" || status=$?
-	[ $status = 0 ] || { bad "$name" "polyvisor ended with $status" && return; }
+	[ $status = 0 ] || { bad "$name" "polyvisor ended with $status: $(tail -n 1 /tmp/said)" && return; }
 	for p in $patterns; do
 		has "$name" "$p" || return
 	done

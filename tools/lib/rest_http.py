@@ -136,6 +136,21 @@ def slow(vmm):
     c.close()
 
 
+def full_house(vmm):
+    """As many clients as are ever served at once, each with an answer."""
+    clients = []
+    try:
+        for _ in range(2048):
+            clients.append(vmm.client())
+            try:
+                clients[-1].call('GET', V1 + 'vmm.ping')
+            except Closed:
+                break
+    finally:
+        for c in clients:
+            c.close()
+
+
 def crowd(vmm):
     """A thousand clients that each get an answer, then more than are allowed."""
     clients = [vmm.client() for _ in range(1000)]

@@ -429,6 +429,7 @@ def main():
         try:
             for _ in range(50):  # warm: what is kept once made
                 vmm.call('GET', 'vm.info')
+            rest_http.full_house(vmm)  # and a heap as large as it may become
             for name, check in RUNNING:
                 if vmm.process.poll() is not None:
                     vmm = spinning('running')
