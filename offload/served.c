@@ -138,7 +138,7 @@ static int make(struct dev_host *h, const char *id, void *arg, struct virtio_dev
 	}
 	struct virtio_net_opts o = {.mtu = c->mtu, .queue_size = c->queue_size};
 	memcpy(o.mac, c->mac, sizeof(o.mac));
-	return virtio_net_new(h, id, s->net, &o, ret_dev);
+	return virtio_net_new(h, id, &s->net, &o, ret_dev);
 }
 
 int served_open(struct ev_loop *loop, const struct served_config *c, struct log *log,

@@ -67,7 +67,7 @@ static int make_net(struct dev_host *h, const char *id, void *arg, struct virtio
 {
 	struct virtio_net_opts o = {.mac = {2, 0, 0, 0, 0, 1}};
 
-	return virtio_net_new(h, id, arg, &o, ret_dev);
+	return virtio_net_new(h, id, (struct netdev *[]){arg}, &o, ret_dev);
 }
 
 static void *run(void *arg)

@@ -177,7 +177,7 @@ static int make_nets(struct vm *vm, struct err *e)
 		if (c->vhost_user)
 			r = vu_proxy_new(&vm->host, c->id, vm->res->net_peer[i], &dev);
 		else
-			r = virtio_net_new(&vm->host, c->id, vm->res->net[i], &o, &dev);
+			r = virtio_net_new(&vm->host, c->id, &vm->res->net[i], &o, &dev);
 		r = attach(vm, r, c->id, dev, c->transport, c->slot, e);
 	}
 	return r;

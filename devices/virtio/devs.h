@@ -16,8 +16,10 @@ struct vsock_unix;
 struct virtio_blk_opts {
 	char serial[21];     /* at most 20 bytes and NUL (virtio 1.2 §5.2.6.1) */
 	uint16_t queue_size; /* power of two, 2..VIRTIO_QUEUE_MAX; 0 = 256 */
-	bool in_order; /* completes in the ring's order: whoever replaces a killed process can go
-			  on from the used index */
+	bool in_order;	 /* completes in the ring's order, unless the ring keeps what is in flight
+			    (virtq_setup.inflight): whoever replaces a killed process can go on */
+	uint16_t queues; /* 0 = 1; at most VIRTIO_QUEUES - 1 (VIRTIO_BLK_F_MQ, §5.2.3) */
+	unsigned poll;	 /* as in struct virtio_dev */
 };
 int virtio_blk_new(struct dev_host *h, const char *id, struct block *b,
 	const struct virtio_blk_opts *o, struct virtio_dev **ret_dev);
@@ -26,9 +28,17 @@ struct virtio_net_opts {
 	uint8_t mac[6];
 	uint16_t mtu;	     /* 0 = not offered */
 	uint16_t queue_size; /* 0 = 256 */
+	uint16_t pairs;	     /* 0 = 1; at most (VIRTIO_QUEUES - 1) / 2 (VIRTIO_NET_F_MQ, §5.1.3) */
+	unsigned poll;	     /* as in struct virtio_dev */
 };
-int virtio_net_new(struct dev_host *h, const char *id, struct netdev *n,
+/* n: one back-end for each pair. With more than one pair there is a control queue behind them. */
+int virtio_net_new(struct dev_host *h, const char *id, struct netdev *const *n,
 	const struct virtio_net_opts *o, struct virtio_dev **ret_dev);
+/* Announces the guest's address to the back-end's network (SEND_RARP). Control. */
+void virtio_net_announce(struct virtio_dev *d);
+/* The disk has another size now (bytes, a multiple of 512): config space says so and the driver is
+ * told. What is in flight beyond a smaller end fails. Control. */
+void virtio_blk_resize(struct virtio_dev *d, uint64_t size);
 
 int virtio_rng_new(struct dev_host *h, const char *id, int source_fd, struct virtio_dev **ret_dev);
 int virtio_console_new(

@@ -531,7 +531,7 @@ static const struct virtio_dev_ops net_ops = {
 	.free = net_free,
 };
 
-int virtio_net_new(struct dev_host *h, const char *id, struct netdev *net,
+int virtio_net_new(struct dev_host *h, const char *id, struct netdev *const *net,
 	const struct virtio_net_opts *o, struct virtio_dev **ret_dev)
 {
 	uint16_t size = o->queue_size ? o->queue_size : 256;
@@ -554,7 +554,7 @@ int virtio_net_new(struct dev_host *h, const char *id, struct netdev *net,
 	snprintf(n->dev.id, sizeof(n->dev.id), "%s", id);
 	snprintf(name, sizeof(name), "%s_q0", n->dev.id);
 	names[0] = name;
-	n->net = net;
+	n->net = net[0];
 	memcpy(n->config.mac, o->mac, sizeof(o->mac));
 	n->config.status = VIRTIO_NET_S_LINK_UP;
 	n->config.max_virtqueue_pairs = 1;

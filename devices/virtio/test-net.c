@@ -34,7 +34,7 @@ static void nic_start_on(struct nic *n, const struct guest_transport *t, uint64_
 	setsockopt(n->wire, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 	guest_rig_init(&n->rig, 8 * MIB);
 	cr_assert_eq(netdev_stream_new(pair[1], &n->net), 0);
-	cr_assert_eq(virtio_net_new(&n->rig.f.host, "_net0", n->net, &o, &dev), 0);
+	cr_assert_eq(virtio_net_new(&n->rig.f.host, "_net0", &n->net, &o, &dev), 0);
 	guest_rig_attach(&n->rig, t, dev);
 	n->g = &n->rig.g;
 	cr_assert_eq(guest_negotiate(n->g, features) & 8, 8);

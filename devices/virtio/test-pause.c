@@ -343,7 +343,7 @@ static void nic_start(struct nic *n)
 	n->wire = pair[0];
 	guest_rig_init(&n->r, RAM);
 	cr_assert_eq(netdev_stream_new(pair[1], &n->net), 0);
-	cr_assert_eq(virtio_net_new(&n->r.f.host, "_net0", n->net, &o, &dev), 0);
+	cr_assert_eq(virtio_net_new(&n->r.f.host, "_net0", &n->net, &o, &dev), 0);
 	guest_rig_attach(&n->r, &guest_mmio, dev);
 	cr_assert_eq(guest_negotiate(&n->r.g, UINT64_MAX) & 8, 8);
 	guest_queue_init(&n->r.g, 0, GUEST_RING);

@@ -17,7 +17,7 @@
 #include <stdint.h>
 #include "devices/device.h"
 
-#define VIRTIO_QUEUES	 16   /* queues a device may have; multi-queue raises it later */
+#define VIRTIO_QUEUES	 17   /* queues a device may have: 8 pairs and a control queue */
 #define VIRTIO_QUEUE_MAX 1024 /* largest ring we offer */
 
 /* virtio 1.2 §5 */
@@ -37,6 +37,7 @@ enum virtio_type {
 #define VIRTIO_BIT_VERSION_1	   (UINT64_C(1) << 32)
 #define VIRTIO_BIT_ACCESS_PLATFORM (UINT64_C(1) << 33)
 #define VIRTIO_BIT_RING_PACKED	   (UINT64_C(1) << 34)
+#define VIRTIO_BIT_IN_ORDER	   (UINT64_C(1) << 35)
 #define VIRTIO_BIT_RING_RESET	   (UINT64_C(1) << 40)
 /* What virtq.h understands: devices that run their own queues offer all of it. */
 #define VIRTIO_RING_FEATURES                                                                       \
@@ -74,8 +75,14 @@ struct virtq_setup {
 	int kick_fd;		    /* eventfd, borrowed: readable = the driver kicked */
 	struct virtio_signal signal;
 	const struct virtq_pos *pos; /* NULL = fresh ring */
+	/* Where the ring keeps what it has popped and not yet published, for whoever replaces a
+	 * killed process: vhost-user's inflight area of this queue, inflight_len bytes. Borrowed
+	 * until stopped; NULL = not kept, and then only completing in order makes a kill safe. */
+	void *inflight;
+	uint32_t inflight_len;
 };
 
+struct queue_stats; /* devices/virtio/stats.h */
 struct virtio_dev;
 
 /* The transport, as the device sees it: posted news only. Called on the control loop. */
@@ -104,6 +111,11 @@ struct virtio_dev_ops {
 	/* As in struct device_ops; any time, while queues run too. May be NULL. */
 	unsigned (*counters)(struct virtio_dev *d, struct dev_counter *ret, unsigned max);
 	unsigned (*achieved)(struct virtio_dev *d, struct dev_achieved *ret, unsigned max);
+	/* What queue i has done, borrowed as long as d lives; and the CPU time, in ns, of the
+	 * thread that serves it (queues may share one), 0 while there is none. Any thread. May be
+	 * NULL. */
+	const struct queue_stats *(*stats)(struct virtio_dev *d, unsigned i);
+	uint64_t (*cpu_ns)(struct virtio_dev *d, unsigned i);
 	void (*free)(struct virtio_dev *d); /* all queues stopped */
 };
 
@@ -114,7 +126,8 @@ struct virtio_dev {
 	unsigned nqueues;
 	uint16_t queue_max[VIRTIO_QUEUES];
 	uint32_t config_len;
-	bool no_packed;			    /* packed rings are not offered, whatever ops say */
+	bool no_packed; /* packed rings are not offered, whatever ops say */
+	unsigned poll;	/* percent of a core that each worker may spend looking at rings, 0..100 */
 	struct dev_host *host;		    /* not owned */
 	const struct virtio_events *events; /* set by the one transport that owns the device */
 	void *transport;
