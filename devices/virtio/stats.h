@@ -9,29 +9,27 @@
 #include "devices/count.h"
 
 /* Log-linear: 8 buckets for each power of two, so a value is known to an eighth. */
-#define HISTOGRAM_SUB 8
-#define HISTOGRAM_BUCKETS                                                                          \
-	(40 * HISTOGRAM_SUB) /* up to 2^39 ns, nine minutes; the last holds more */
+#define HISTOGRAM_SUB	  8
+#define HISTOGRAM_BUCKETS (40 * HISTOGRAM_SUB) /* to 2^42 ns, an hour; the last holds more */
 
 struct histogram {
 	dev_count bucket[HISTOGRAM_BUCKETS];
 };
 void histogram_add(struct histogram *h, uint64_t ns);
-/* The upper bound, in ns, of the bucket in which the per_mille-th of 1000 values lies; 0 = empty.
- */
+/* The largest value, in ns, of the bucket in which the per_mille-th of 1000 lies; 0 = empty. */
 uint64_t histogram_quantile(const struct histogram *h, unsigned per_mille);
 uint64_t histogram_count(const struct histogram *h);
 
 struct queue_stats {
 	dev_count requests; /* completed; net: frames */
-	dev_count reads, writes, flushes,
-		others; /* by kind; net: reads = to the driver, writes = from it */
+	/* By kind; net: reads = to the driver, writes = from it. */
+	dev_count reads, writes, flushes, others;
 	dev_count read_bytes, written_bytes;
 	dev_count errors, dropped; /* answered with an error; net: frames thrown away */
 	dev_count kicks;	   /* times the worker was woken by the driver */
 	dev_count interrupts;	   /* times the driver was told */
-	dev_count poll_ns,
-		poll_hits;   /* CPU spent looking at rings in vain or not, and how often it paid */
+	/* CPU spent looking at rings, in vain or not, and how often it paid. */
+	dev_count poll_ns, poll_hits;
 	dev_count in_flight; /* now */
 	struct histogram latency;
 };
