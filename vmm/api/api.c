@@ -49,7 +49,7 @@ int api_new(const struct api_opts *o, struct api **ret_api, struct err *e)
 	a->began_ns = ev_now_ns();
 	list_init(&a->calls);
 	if (o->socket)
-		r = api_socket_open(o->socket, &a->socket, e);
+		r = http_socket_open("--api-socket", o->socket, &a->socket, e);
 	if (!r && o->monitor)
 		r = monitor_new(o->monitor, &a->monitor, e);
 	if (!r && (r = ev_thread_new("api", &a->thread)) < 0)
@@ -123,6 +123,6 @@ void api_free(struct api *a)
 		on_thread(a, finish);
 	ev_thread_free(a->thread);
 	monitor_free(a->monitor);
-	api_socket_close(&a->socket);
+	http_socket_close(&a->socket);
 	free(a);
 }

@@ -9,6 +9,7 @@
 #include "vmm/api/openapi.h"
 #include "vmm/api/v1.h"
 #include "vmm/base/cleanup.h"
+#include "vmm/http/answer.h"
 #include "vmm/version.h"
 
 struct call {
@@ -22,87 +23,27 @@ struct call {
 
 /* ---- answers ---- */
 
-#define JSON_TYPE "application/json"
-
-static unsigned status_of(const struct err *e)
-{
-	switch (e->kind) {
-	case ERR_USAGE:
-		return 400;
-	case ERR_NOT_FOUND:
-		return 404;
-	case ERR_CONFLICT:
-		return 409;
-	case ERR_UNOFFERED:
-		return 501;
-	case ERR_NONE:
-	case ERR_HOST:
-		break;
-	}
-	return 500;
-}
-
-/* As v1: an array of strings. Text that a client sent may be in it and need not be UTF-8. */
-static void reply_error(struct http_req *r, unsigned status, const char *header, const char *text)
-{
-	char copy[sizeof(((struct err *)0)->text)];
-	json_t *o = json_pack("[s]", text);
-	cleanup_free char *body = NULL;
-
-	snprintf(copy, sizeof(copy), "%s", text);
-	for (char *p = copy; !o && *p; p++)
-		*p = *p & 0x80 ? '?' : *p;
-	if (!o)
-		o = json_pack("[s]", copy);
-	body = json_dumps(o, JSON_COMPACT);
-	json_decref(o);
-	http_reply_header(r, status, header, JSON_TYPE, body, body ? strlen(body) : 0);
-}
-
 static void reply_err(struct http_req *r, struct err *e, int code)
 {
 	if (e->kind == ERR_NONE)
 		err_set(e, ERR_HOST, code, "%s", strerrordesc_np(-code));
 	v1_words(e);
-	reply_error(r, status_of(e), NULL, e->text);
-}
-
-/* o is taken. */
-static void reply_json(struct http_req *r, json_t *o)
-{
-	char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
-
-	json_decref(o);
-	if (text)
-		http_reply(r, 200, JSON_TYPE, text, strlen(text));
-	else
-		reply_error(r, 500, NULL, "out of memory");
-	free(text);
-}
-
-/* text is taken; NULL: there was no memory for it. */
-static void reply_text(struct http_req *r, const char *type, char *text, size_t len)
-{
-	if (text)
-		http_reply(r, 200, type, text, len);
-	else
-		reply_error(r, 500, NULL, "out of memory");
-	free(text);
+	http_answer_err(r, e, code);
 }
 
 static void reply_ping(struct http_req *r)
 {
-	reply_json(r, json_pack("{s:s, s:s, s:i, s:[s]}", "build_version",
-			      "v" POLYVISOR_VERSION "-" POLYVISOR_COMMIT, "version",
-			      POLYVISOR_VERSION, "pid", (int)getpid(), "features", "kvm"));
+	http_answer_json(r, json_pack("{s:s, s:s, s:i, s:[s]}", "build_version",
+				    "v" POLYVISOR_VERSION "-" POLYVISOR_COMMIT, "version",
+				    POLYVISOR_VERSION, "pid", (int)getpid(), "features", "kvm"));
 }
 
 static void reply_device(struct http_req *r, const struct vm_cmd *cmd)
 {
 	json_t *state = json_loads(cmd->dump ? cmd->dump : "", 0, NULL);
 
-	reply_json(r, json_pack("{s:s, s:I, s:o}", "id", cmd->id, "pause_us",
-			      (json_int_t)(cmd->pause_ns / 1000), "state", state));
+	http_answer_json(r, json_pack("{s:s, s:I, s:o}", "id", cmd->id, "pause_us",
+				    (json_int_t)(cmd->pause_ns / 1000), "state", state));
 }
 
 static void reply_metrics(struct call *c)
@@ -117,7 +58,7 @@ static void reply_metrics(struct call *c)
 	size_t len = 0;
 	char *text = metrics_text(&m, &len);
 
-	reply_text(c->req, METRICS_TYPE, text, len);
+	http_answer_text(c->req, METRICS_TYPE, text, len);
 }
 
 /* ---- commands ---- */
@@ -170,13 +111,13 @@ static void reply_command(struct call *c)
 	}
 	switch (c->route->reply) {
 	case REPLY_INFO:
-		reply_json(c->req, v1_info_json(cmd->info));
+		http_answer_json(c->req, v1_info_json(cmd->info));
 		break;
 	case REPLY_COUNTERS:
-		reply_json(c->req, v1_counters_json(cmd->counters));
+		http_answer_json(c->req, v1_counters_json(cmd->counters));
 		break;
 	case REPLY_DEVICES:
-		reply_json(c->req, v1_devices_json(cmd->info));
+		http_answer_json(c->req, v1_devices_json(cmd->info));
 		break;
 	case REPLY_DEVICE:
 		reply_device(c->req, cmd);
@@ -207,7 +148,7 @@ void api_answer_rest(struct api *a)
 	list_for_each_safe (it, &a->calls) {
 		struct call *c = container_of(it, struct call, link);
 
-		reply_error(c->req, 500, NULL, "the process is ending");
+		http_answer_error(c->req, 500, NULL, "the process is ending");
 		call_free(c);
 	}
 }
@@ -295,7 +236,7 @@ static void begin_call(struct api *a, const struct route *route, struct http_req
 	int result;
 
 	if (!c) {
-		reply_error(r, 500, NULL, "out of memory");
+		http_answer_error(r, 500, NULL, "out of memory");
 		return;
 	}
 	c->api = a;
@@ -331,11 +272,11 @@ static void serve(struct api *a, const struct route *route, struct http_req *r, 
 		stream_open(a->stream, r);
 		break;
 	case ROUTE_OPENAPI:
-		reply_json(r, openapi_json());
+		http_answer_json(r, openapi_json());
 		break;
 	case ROUTE_UNOFFERED:
 		snprintf(text, sizeof(text), "%s: not offered yet", route->name);
-		reply_error(r, 501, NULL, text);
+		http_answer_error(r, 501, NULL, text);
 		break;
 	}
 }
@@ -348,7 +289,7 @@ void api_request(struct http_req *r, void *arg)
 	unsigned status = route_find(r->method, r->path, &route, id, allow, &e);
 
 	if (status != 200) {
-		reply_error(r, status, status == 405 ? allow : NULL, e.text);
+		http_answer_error(r, status, status == 405 ? allow : NULL, e.text);
 		return;
 	}
 	int result = check_request(route, r, &e);

@@ -10,8 +10,8 @@
 #ifndef VMM_API_STREAM_H
 #define VMM_API_STREAM_H
 
-#include "vmm/api/http.h"
 #include "vmm/control.h"
+#include "vmm/http/http.h"
 
 #define STREAM_KEPT    256		     /* events */
 #define STREAM_CLIENTS 64		     /* one more is answered 503 */

@@ -2,7 +2,7 @@
 /* Server-sent events, as the bytes that clients read. The stream's own source is included for its
  * timer, which no test waits for. */
 #include "vmm/api/stream.c"
-#include "vmm/api/test_rig.h"
+#include "vmm/http/test_rig.h"
 
 struct sse {
 	struct rig rig;

@@ -5,8 +5,8 @@
 #define VMM_API_TEST_FAKE_H
 
 #include <jansson.h>
-#include "vmm/api/http.h"
 #include "vmm/control.h"
+#include "vmm/http/http.h"
 
 struct fake {
 	/* The last answer. */

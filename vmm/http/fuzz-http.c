@@ -8,7 +8,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
-#include "vmm/api/http_internal.h"
+#include "vmm/http/http_internal.h"
 #include "vmm/base/num.h"
 
 #define INPUT_MAX 8192

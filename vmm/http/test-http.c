@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Requests: what real clients send, and every limit. */
-#include "vmm/api/test_rig.h"
+#include "vmm/http/test_rig.h"
 
 #define HOST "Host: localhost\r\n"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Connections: file descriptors, slow and vanishing clients, too many of them, streams. */
-#include "vmm/api/test_rig.h"
+#include "vmm/http/test_rig.h"
 
 #include <errno.h>
 #include <poll.h>

@@ -5,8 +5,8 @@
  *
  *   idle ──first byte──► reading ──whole──► handler ──http_reply──► writing ──► idle, or closed
  *                          │ too slow, too large, malformed: an error reply, closed          */
-#ifndef VMM_API_HTTP_H
-#define VMM_API_HTTP_H
+#ifndef VMM_HTTP_HTTP_H
+#define VMM_HTTP_HTTP_H
 
 #include <stdbool.h>
 #include <stddef.h>

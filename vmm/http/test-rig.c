@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "vmm/api/test_rig.h"
+#include "vmm/http/test_rig.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Bytes out: head and body in one sendmsg, and what the socket does not take at once is copied and
  * waits for EPOLLOUT. */
-#include "vmm/api/http_internal.h"
+#include "vmm/http/http_internal.h"
 
 #include <errno.h>
 #include <stdarg.h>

@@ -6,12 +6,12 @@
  * http_work, which goes with the answer. A connection is freed in http_conn_end() only, which its
  * own events, its deadline and answers call as the last thing that they do with it. What must wait
  * until the caller is off the stack goes through http_conn_later(). */
-#ifndef VMM_API_HTTP_INTERNAL_H
-#define VMM_API_HTTP_INTERNAL_H
+#ifndef VMM_HTTP_HTTP_INTERNAL_H
+#define VMM_HTTP_HTTP_INTERNAL_H
 
 #include <http_parser.h>
 #include <sys/uio.h>
-#include "vmm/api/http.h"
+#include "vmm/http/http.h"
 #include "vmm/base/list.h"
 
 #define HTTP_READ_BYTES	     (16u << 10)  /* of one recvmsg */

@@ -2,7 +2,7 @@
 /* Bytes in: http-parser cuts them up, its callbacks keep what we want of them. Whatever breaks a
  * rule sets w->status, which stops the parser and becomes the answer. The parser stops behind each
  * request, too; what lies beyond waits for its turn in c->rest. */
-#include "vmm/api/http_internal.h"
+#include "vmm/http/http_internal.h"
 
 #include <ctype.h>
 #include <errno.h>

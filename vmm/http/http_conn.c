@@ -2,7 +2,7 @@
 /* Connections: their lives, and bytes in. epoll is asked for EPOLLIN once and left alone: while a
  * request is handled nothing is read, and only a client that sends more meanwhile costs the call
  * that masks it. */
-#include "vmm/api/http_internal.h"
+#include "vmm/http/http_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -6,8 +6,8 @@
  *   /none    204                  /large   1 MiB of 'x'
  *   /later   keeps the request in r->held      /keep   takes the fds, then as /echo
  *   /stream  begins a stream in r->held */
-#ifndef VMM_API_TEST_RIG_H
-#define VMM_API_TEST_RIG_H
+#ifndef VMM_HTTP_TEST_RIG_H
+#define VMM_HTTP_TEST_RIG_H
 
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
-#include "vmm/api/http_internal.h"
+#include "vmm/http/http_internal.h"
 
 #define RIG_HELD  64
 #define RIG_LARGE (1u << 20)

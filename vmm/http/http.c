@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The server: its listening socket, its timers, its end. One timer serves all deadlines, since all
  * are equally far away: the list is in order by itself. */
-#include "vmm/api/http.h"
+#include "vmm/http/http.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include "vmm/api/http_internal.h"
+#include "vmm/http/http_internal.h"
 #include "vmm/base/cleanup.h"
 
 /* Only what is listed now: what comes of it has its turn in the next round. */
