@@ -98,6 +98,11 @@ void virtq_flush(struct virtq *q)
 		virtio_signal_raise(&q->signal, VIRTIO_ISR_QUEUE);
 }
 
+bool virtq_pending(const struct virtq *q)
+{
+	return q->is_packed ? virtq_packed_pending(q) : virtq_split_pending(q);
+}
+
 bool virtq_enable_kick(struct virtq *q)
 {
 	return q->is_packed ? virtq_packed_enable_kick(q) : virtq_split_enable_kick(q);

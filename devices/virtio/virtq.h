@@ -85,6 +85,8 @@ bool virtq_publish(struct virtq *q);
 /* virtq_publish and, if wanted, the interrupt. */
 void virtq_flush(struct virtq *q);
 
+/* Would virtq_pop return anything but 0? One load, for a worker that polls. */
+bool virtq_pending(const struct virtq *q);
 /* Ask for kicks, or not (§2.7.10). After enabling, returns true when chains arrived meanwhile and
  * the caller must look again. */
 bool virtq_enable_kick(struct virtq *q);

@@ -241,6 +241,14 @@ static void tell_driver(struct virtq *q, uint32_t event)
 	guest_mem_dirty(q->mem, q->packed.device_gpa, 4);
 }
 
+bool virtq_packed_pending(const struct virtq *q)
+{
+	struct virtq_place at = q->packed.avail;
+
+	return is_available(
+		__atomic_load_n(&slot_of(q, at.slot)->flags, __ATOMIC_RELAXED), at.wrap);
+}
+
 bool virtq_packed_enable_kick(struct virtq *q)
 {
 	struct virtq_place at = q->packed.avail;
@@ -250,8 +258,7 @@ bool virtq_packed_enable_kick(struct virtq *q)
 	else
 		tell_driver(q, EVENT_ENABLE << 16);
 	atomic_thread_fence(memory_order_seq_cst);
-	return is_available(
-		__atomic_load_n(&slot_of(q, at.slot)->flags, __ATOMIC_RELAXED), at.wrap);
+	return virtq_packed_pending(q);
 }
 
 void virtq_packed_disable_kick(struct virtq *q)

@@ -35,6 +35,7 @@ int virtq_split_pop(struct virtq *q, struct virtq_chain *c);
 void virtq_split_push(struct virtq *q, uint16_t head, uint32_t written);
 void virtq_split_unpop(struct virtq *q, unsigned n);
 bool virtq_split_publish(struct virtq *q);
+bool virtq_split_pending(const struct virtq *q);
 bool virtq_split_enable_kick(struct virtq *q);
 void virtq_split_disable_kick(struct virtq *q);
 
@@ -44,6 +45,7 @@ int virtq_packed_pop(struct virtq *q, struct virtq_chain *c);
 void virtq_packed_push(struct virtq *q, uint16_t id, uint32_t written);
 void virtq_packed_unpop(struct virtq *q, unsigned n);
 bool virtq_packed_publish(struct virtq *q);
+bool virtq_packed_pending(const struct virtq *q);
 bool virtq_packed_enable_kick(struct virtq *q);
 void virtq_packed_disable_kick(struct virtq *q);
 

@@ -189,6 +189,11 @@ bool virtq_split_publish(struct virtq *q)
 	return !(load16(&avail_of(q)->flags) & AVAIL_NO_INTERRUPT);
 }
 
+bool virtq_split_pending(const struct virtq *q)
+{
+	return load16(&avail_of(q)->idx) != q->split.avail_idx;
+}
+
 bool virtq_split_enable_kick(struct virtq *q)
 {
 	if (q->event_idx)
@@ -197,7 +202,7 @@ bool virtq_split_enable_kick(struct virtq *q)
 		store16(&used_of(q)->flags, 0);
 	guest_mem_dirty(q->mem, q->split.used_gpa, used_bytes(q));
 	atomic_thread_fence(memory_order_seq_cst);
-	return load16(&avail_of(q)->idx) != q->split.avail_idx;
+	return virtq_split_pending(q);
 }
 
 void virtq_split_disable_kick(struct virtq *q)
