@@ -367,11 +367,21 @@ void vu_device_status(const struct vu_device *d, struct vu_device_status *ret)
 {
 	*ret = (struct vu_device_status){
 		.connected = d->conn != NULL,
+		.broken = d->status & VIRTIO_S_NEEDS_RESET,
+		.features = d->features,
+		.protocol = d->protocol,
+		.regions = d->mem.guest.n,
 		.connections = d->connections,
 		.connected_ns = d->conn ? d->connected_ns : 0,
 	};
-	for (unsigned i = 0; i < d->dev->nqueues; i++)
+	for (unsigned i = 0; i < d->mem.guest.n; i++)
+		ret->memory += d->mem.guest.region[i].size;
+	for (unsigned i = 0; i < d->dev->nqueues; i++) {
 		ret->running += d->ring[i].running;
+		ret->queue[i].running = d->ring[i].running;
+		ret->queue[i].enabled = d->ring[i].enabled;
+		ret->queue[i].size = d->ring[i].num;
+	}
 }
 
 struct virtio_dev *vu_device_virtio(struct vu_device *d)

@@ -36,10 +36,20 @@ void vu_device_config_changed(struct vu_device *d);
 
 struct vu_device_status {
 	bool connected;
+	bool broken;	       /* the driver broke a ring, and has not reset the device since */
 	uint64_t connections;  /* since the start */
 	uint64_t connected_ns; /* since when, CLOCK_MONOTONIC */
+	uint64_t features;     /* acknowledged, VIRTIO_F_* and the device's own */
+	uint64_t protocol;     /* likewise, VHOST_USER_PROTOCOL_F_* */
+	unsigned regions;      /* of the front-end's memory that are mapped */
+	uint64_t memory;       /* bytes of them */
 	unsigned running;      /* queues */
+	struct {
+		bool running, enabled;
+		uint16_t size; /* 0 until the front-end has set it */
+	} queue[VIRTIO_QUEUES];
 };
+/* Loop thread. */
 void vu_device_status(const struct vu_device *d, struct vu_device_status *ret);
 struct virtio_dev *vu_device_virtio(struct vu_device *d);
 
