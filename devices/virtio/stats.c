@@ -17,8 +17,7 @@ static unsigned bucket_of(uint64_t ns)
 	return MIN(i, HISTOGRAM_BUCKETS - 1u);
 }
 
-/* The largest value that falls into bucket i. */
-static uint64_t upper_bound(unsigned i)
+uint64_t histogram_bound(unsigned i)
 {
 	uint64_t top = HISTOGRAM_SUB + i % HISTOGRAM_SUB;
 
@@ -52,7 +51,7 @@ uint64_t histogram_quantile(const struct histogram *h, unsigned per_mille)
 	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
 		seen += count_get(&h->bucket[i]);
 		if (seen >= rank)
-			return upper_bound(i);
+			return histogram_bound(i);
 	}
-	return upper_bound(HISTOGRAM_BUCKETS - 1);
+	return histogram_bound(HISTOGRAM_BUCKETS - 1);
 }

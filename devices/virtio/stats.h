@@ -19,6 +19,8 @@ void histogram_add(struct histogram *h, uint64_t ns);
 /* The largest value, in ns, of the bucket in which the per_mille-th of 1000 lies; 0 = empty. */
 uint64_t histogram_quantile(const struct histogram *h, unsigned per_mille);
 uint64_t histogram_count(const struct histogram *h);
+/* The largest value, in ns, that falls into bucket i; the last bucket holds larger ones, too. */
+uint64_t histogram_bound(unsigned i);
 
 struct queue_stats {
 	dev_count requests; /* completed; net: frames */
