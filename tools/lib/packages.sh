@@ -22,7 +22,7 @@ group_packages() {
 	local native
 	native=$(native_chip)
 	case $1 in
-	build) echo "gcc libc6-dev meson ninja-build pkg-config libfdt-dev liburing-dev libjansson-dev zlib1g-dev libhttp-parser-dev" ;;
+	build) echo "gcc libc6-dev meson ninja-build pkg-config libfdt-dev liburing-dev libjansson-dev zlib1g-dev libhttp-parser-dev libseccomp-dev" ;;
 	test)
 		# Debian has no Criterion for riscv64; the tests run without it there.
 		[ "$native" = riscv64 ] || echo -n "libcriterion-dev "
@@ -55,7 +55,7 @@ set_packages() {
 	sysroot)
 		echo "libc6-dev libc6 linux-libc-dev libcrypt-dev libfdt-dev libfdt1 liburing-dev" \
 			"liburing2 libjansson-dev libjansson4 zlib1g-dev zlib1g libcapstone-dev libcapstone5" \
-			"libhttp-parser-dev libhttp-parser2.9"
+			"libhttp-parser-dev libhttp-parser2.9 libseccomp-dev libseccomp2"
 		;;
 	ld-riscv64) echo "binutils-riscv64-linux-gnu libsframe1 libjansson4 libzstd1 zlib1g libc6" ;;
 	kernel) echo "$KERNEL_META" ;;
