@@ -10,6 +10,7 @@
 #include <string.h>
 #include "vmm/api/v1.h"
 #include "vmm/base/num.h"
+#include "vmm/http/body.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -63,7 +64,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct vm_config c;
 	struct err e = {0};
 	json_t *o;
-	int r = v1_parse(text, len, &o, &e);
+	int r = http_body_json(text, len, &o, &e);
 
 	assert((r == 0) == (e.kind == ERR_NONE));
 	if (r < 0) {

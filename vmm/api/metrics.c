@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A family is one HELP and one TYPE line and then all of its samples, together. */
 #include "vmm/api/metrics.h"
 
 #include <inttypes.h>
@@ -7,28 +6,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 #include "vmm/api/v1.h"
 
 static void family(FILE *f, const char *name, const char *type, const char *help)
 {
-	fprintf(f, "# HELP polyvisor_%s %s\n# TYPE polyvisor_%s %s\n", name, help, name, type);
-}
+	char whole[80];
 
-/* In a label's value a backslash, a quote and a line's end are escaped; the rest is UTF-8. */
-static void label(FILE *f, const char *name, const char *value)
-{
-	fprintf(f, "%s=\"", name);
-	for (; *value; value++) {
-		if (*value == '\\' || *value == '"')
-			fputc('\\', f);
-		if (*value == '\n')
-			fputs("\\n", f);
-		else
-			fputc(*value, f);
-	}
-	fputc('"', f);
+	snprintf(whole, sizeof(whole), "polyvisor_%s", name);
+	metrics_family(f, whole, type, help);
 }
 
 static void gauge(FILE *f, const char *name, const char *help, uint64_t value)
@@ -40,33 +25,18 @@ static void gauge(FILE *f, const char *name, const char *help, uint64_t value)
 static void seconds(FILE *f, const char *name, const char *type, const char *help, uint64_t ns)
 {
 	family(f, name, type, help);
-	fprintf(f, "polyvisor_%s %" PRIu64 ".%06" PRIu64 "\n", name, ns / 1000000000,
-		ns / 1000 % 1000000);
-}
-
-static uint64_t resident_bytes(void)
-{
-	FILE *f = fopen("/proc/self/statm", "re");
-	unsigned long pages = 0;
-
-	if (f && fscanf(f, "%*u %lu", &pages) != 1)
-		pages = 0;
-	if (f)
-		fclose(f);
-	return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
+	fprintf(f, "polyvisor_%s", name);
+	metrics_seconds(f, ns);
 }
 
 static void process(FILE *f, const struct metrics *m)
 {
-	struct timespec cpu = {0};
-
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
 	family(f, "build_info", "gauge", "which polyvisor this is; always 1");
 	fprintf(f, "polyvisor_build_info{version=\"%s\"} 1\n", POLYVISOR_VERSION);
 	gauge(f, "process_resident_memory_bytes", "memory of the process, the guest's included",
-		resident_bytes());
+		metrics_resident_bytes());
 	seconds(f, "process_cpu_seconds_total", "counter", "CPU time of the process, all threads",
-		(uint64_t)cpu.tv_sec * 1000000000 + (uint64_t)cpu.tv_nsec);
+		metrics_cpu_ns());
 	seconds(f, "uptime_seconds", "gauge", "since the process has begun", m->uptime_ns);
 	gauge(f, "api_clients", "connections to the API, this one included", m->clients);
 }
@@ -116,7 +86,7 @@ static void counters(FILE *f, const struct vm_counters *c)
 			if (strcmp(c->counter[k].name, c->counter[i].name))
 				continue;
 			fprintf(f, "polyvisor_%s{", name);
-			label(f, "id", c->counter[k].id);
+			metrics_label(f, "id", c->counter[k].id);
 			fprintf(f, "} %" PRIu64 "\n", c->counter[k].value);
 		}
 	}

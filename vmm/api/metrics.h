@@ -5,9 +5,8 @@
 #define VMM_API_METRICS_H
 
 #include <stddef.h>
+#include "vmm/http/metrics.h"
 #include "vmm/info.h"
-
-#define METRICS_TYPE "text/plain; version=0.0.4; charset=utf-8"
 
 struct metrics {
 	const struct vm_info *info;	    /* NULL: no machine is created */

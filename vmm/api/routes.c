@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "vmm/base/num.h"
+#include "vmm/http/path.h"
 
 static const struct opt coredump_opts[] = {{.name = "destination_url",
 	.type = OPT_STR,
@@ -121,48 +122,6 @@ unsigned route_success(const struct route *r)
 	return r->reply == REPLY_NONE ? 204 : 200;
 }
 
-static int hex(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c |= 0x20;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* One segment of a path, percent-decoded (RFC 3986 §2.1), into id. */
-static bool take_id(const char *p, char id[32])
-{
-	size_t n = 0;
-
-	for (; *p; p++) {
-		char c = *p;
-		if (c == '%') {
-			int hi = hex(p[1]), lo = hi < 0 ? -1 : hex(p[2]);
-			if (lo < 0)
-				return false;
-			c = (char)(hi << 4 | lo);
-			p += 2;
-		} else if (c == '/') {
-			return false;
-		}
-		if (!c || n == 31)
-			return false;
-		id[n++] = c;
-	}
-	id[n] = '\0';
-	return n > 0;
-}
-
-static bool matches(const struct route *r, const char *path, char id[32])
-{
-	const char *brace = strchr(r->path, '{');
-	size_t n = brace ? (size_t)(brace - r->path) : 0;
-
-	if (!brace)
-		return !strcmp(r->path, path);
-	return !strncmp(r->path, path, n) && take_id(path + n, id);
-}
-
 unsigned route_find(const char *method, const char *path, const struct route **ret_route,
 	char id[32], char allow[32], struct err *e)
 {
@@ -170,7 +129,7 @@ unsigned route_find(const char *method, const char *path, const struct route **r
 
 	id[0] = '\0';
 	for (const struct route *r = routes; r->path; r++) {
-		if (!matches(r, path, id))
+		if (!http_path_matches(r->path, path, id))
 			continue;
 		if (!strcmp(r->method, method)) {
 			*ret_route = r;

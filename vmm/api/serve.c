@@ -10,6 +10,7 @@
 #include "vmm/api/v1.h"
 #include "vmm/base/cleanup.h"
 #include "vmm/http/answer.h"
+#include "vmm/http/body.h"
 #include "vmm/version.h"
 
 struct call {
@@ -203,7 +204,7 @@ static int read_body(struct call *c, struct err *e)
 
 	if (route->body == BODY_NONE)
 		return 0;
-	r = v1_parse(c->req->body, c->req->len, &o, e);
+	r = http_body_json(c->req->body, c->req->len, &o, e);
 	if (r < 0)
 		return r;
 	r = route->body == BODY_TABLE ? v1_destination(o, &how, &c->cmd.path, e)

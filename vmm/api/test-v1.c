@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "vmm/base/num.h"
+#include "vmm/http/body.h"
 
 static char warnings[1024];
 
@@ -24,7 +25,7 @@ static int read_text(const char *text, struct vm_config *c, struct err *e)
 
 	warnings[0] = '\0';
 	*e = (struct err){0};
-	int r = v1_parse(text, strlen(text), &o, e);
+	int r = http_body_json(text, strlen(text), &o, e);
 	if (r < 0)
 		return r;
 	r = v1_config(o, &how, c, e);
@@ -91,7 +92,7 @@ Test(v1, what_libvirt_sends_for_an_interface)
 	json_t *o;
 
 	warnings[0] = '\0';
-	cr_assert_eq(v1_parse(text, strlen(text), &o, &e), 0);
+	cr_assert_eq(http_body_json(text, strlen(text), &o, &e), 0);
 	cr_assert_eq(v1_part(o, "net", 9, &how, &c, &e), 0, "%s", e.text);
 	cr_expect_str_eq(warnings, "ip mask ");
 	cr_expect(c.nnets == 1 && c.net[0].fd == 9 && c.net[0].mtu == 1400);

@@ -8,13 +8,6 @@
 #include "vmm/base/opts_json.h"
 #include "vmm/control.h"
 
-#define V1_DEPTH  32	/* of nesting in a body */
-#define V1_VALUES 65536 /* in a body */
-
-/* The body's object. Bad syntax (with its place), too deep or long, a key twice, invalid UTF-8, no
- * object: -EINVAL. */
-int v1_parse(const char *body, size_t len, json_t **ret_object, struct err *e);
-
 /* A whole VmConfig into ret_config, with v1's defaults; nothing is left behind on error. */
 int v1_config(
 	const json_t *o, const struct opts_json *how, struct vm_config *ret_config, struct err *e);
