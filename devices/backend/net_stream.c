@@ -41,10 +41,10 @@ static void listen_for(struct stream *s)
 	ev_mod(&s->watch, (s->want_read && !s->ended ? EPOLLIN : 0) | (s->out_len ? EPOLLOUT : 0));
 }
 
-/* The peer is gone. The guest's link stays up and silent, as with an unplugged switch. */
+/* The peer is gone. */
 static void end(struct stream *s)
 {
-	s->ended = true;
+	s->ended = s->net.gone = true;
 	s->in_len = s->out_len = 0;
 	ev_del(&s->watch);
 }
@@ -76,12 +76,11 @@ static void ready(struct ev_fd *w, uint32_t events)
 		listen_for(s);
 		s->writable(s->arg);
 	}
-	if (!s->watch.loop)
-		return;
-	if (events & EPOLLIN && s->want_read)
-		s->readable(s->arg);
-	else if (events & (EPOLLHUP | EPOLLERR))
+	if (s->watch.loop && events & (EPOLLHUP | EPOLLERR) &&
+		!(events & EPOLLIN && s->want_read))
 		end(s);
+	if (s->ended || (events & EPOLLIN && s->want_read))
+		s->readable(s->arg);
 }
 
 static int stream_bind(struct netdev *n, struct ev_loop *loop, void (*readable)(void *arg),

@@ -34,8 +34,9 @@ struct virtio_net_opts {
 /* n: one back-end for each pair. With more than one pair there is a control queue behind them. */
 int virtio_net_new(struct dev_host *h, const char *id, struct netdev *const *n,
 	const struct virtio_net_opts *o, struct virtio_dev **ret_dev);
-/* Announces the guest's address to the back-end's network (SEND_RARP). Control. */
-void virtio_net_announce(struct virtio_dev *d);
+/* Announces an address, the guest's own when mac is NULL, to the back-end's network: one RARP
+ * broadcast, now or when the first queue starts. Any thread. */
+void virtio_net_announce(struct virtio_dev *d, const uint8_t mac[6]);
 /* The disk has another size now (bytes, a multiple of 512): config space says so and the driver is
  * told. What is in flight beyond a smaller end fails. Control. */
 void virtio_blk_resize(struct virtio_dev *d, uint64_t size);

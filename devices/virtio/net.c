@@ -1,375 +1,140 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* virtio-net (virtio 1.2 §5.1): queue 0 receives, queue 1 transmits, both on one worker with the
- * back-end. A frame goes between guest buffers and the host in one system call, without a copy,
- * with the 12-byte virtio_net_hdr in front where the back-end has one.
- *
- * Receiving needs room for the largest frame before its size is known. Chains are taken ahead into
- * `ahead`, a queue of buffers in ring order; a frame uses as many from its front as it fills
- * (VIRTIO_NET_F_MRG_RXBUF), the rest stay for the next, and go back to the ring when the queue
- * stops. With no chain at all the back-end is not listened to until the driver kicks. */
-#include <assert.h>
+/* virtio-net (virtio 1.2 §5.1): pairs of queues, each with its back-end on a worker of its own, and
+ * with more than one pair a control queue. A frame goes between guest buffers and the host in one
+ * system call, without a copy, with the 12-byte virtio_net_hdr in front where the back-end has one.
+ */
 #include <errno.h>
 #include <linux/if_tun.h>
-#include <linux/virtio_net.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "devices/backend/netdev.h"
-#include "devices/count.h"
-#include "devices/virtio/devs.h"
-#include "devices/virtio/queue_run.h"
+#include "devices/virtio/net_priv.h"
+#include "vmm/base/list.h"
 #include "vmm/base/num.h"
 
-#define RX		0
-#define TX		1
-#define HDR_LEN		sizeof(struct virtio_net_hdr_v1)
-#define NUM_BUFFERS_OFF offsetof(struct virtio_net_hdr_v1, num_buffers)
-#define FRAME_MAX	65550 /* 64 KiB of payload and an Ethernet header */
-#define RX_WANT		(HDR_LEN + FRAME_MAX)
-#define AHEAD_CHAINS	64
-#define AHEAD_IOV	512
-#define BUDGET		256 /* frames before the worker looks at its other fds */
+/* ---- on the workers ---- */
 
-#define BIT(n) (UINT64_C(1) << (n))
-
-struct rx_chain {
-	uint16_t head, niov;
-	uint32_t len;
-};
-
-struct rx_ahead {
-	struct rx_chain chain[AHEAD_CHAINS];
-	struct iovec iov[AHEAD_IOV];
-	unsigned first, n;	  /* chains */
-	unsigned first_iov, niov; /* their buffers */
-	uint32_t len;		  /* and bytes */
-};
-
-struct virtio_net {
-	struct virtio_dev dev; /* first */
-	struct queue_run *run;
-	struct netdev *net; /* borrowed */
-	struct virtio_net_config config;
-	_Atomic uint64_t features; /* accepted */
-	dev_count rx_bytes, rx_frames, rx_dropped, tx_bytes, tx_frames, tx_dropped;
-
-	/* The worker's. */
-	unsigned bound; /* queues that are attached */
-	struct virtq *q[2];
-	struct rx_ahead ahead;
-	struct virtq_chain chain; /* the one being looked at */
-	uint8_t spill[FRAME_MAX]; /* what a frame has too much: its length tells that it must go */
-	bool listening;
-	bool tx_blocked; /* the back-end will say when it takes more */
-};
-
-static struct virtio_net *of_dev(struct virtio_dev *d)
+static struct net_pair *pair_of(struct virtio_net *n, unsigned i)
 {
-	return (struct virtio_net *)d;
-}
-
-static bool has(const struct virtio_net *n, unsigned feature)
-{
-	return atomic_load_explicit(&n->features, memory_order_relaxed) & BIT(feature);
-}
-
-/* Moves what is left to the front when the end of the arrays comes near. */
-static void compact(struct rx_ahead *a)
-{
-	if (a->first + a->n < AHEAD_CHAINS && a->first_iov + a->niov + VIRTQ_CHAIN_MAX <= AHEAD_IOV)
-		return;
-	memmove(a->chain, a->chain + a->first, a->n * sizeof(a->chain[0]));
-	memmove(a->iov, a->iov + a->first_iov, a->niov * sizeof(a->iov[0]));
-	a->first = a->first_iov = 0;
-}
-
-static void add_ahead(struct rx_ahead *a, const struct virtq_chain *c)
-{
-	a->chain[a->first + a->n++] = (struct rx_chain){c->head, c->nin, c->in_len};
-	memcpy(a->iov + a->first_iov + a->niov, c->iov + c->nout, c->nin * sizeof(c->iov[0]));
-	a->niov += c->nin;
-	a->len += c->in_len;
-}
-
-/* Takes chains until a frame of any size fits (or, without merging, there is one). 0, or the
- * negative of virtq_pop. */
-static int fill_ahead(struct virtio_net *n)
-{
-	struct rx_ahead *a = &n->ahead;
-	bool merge = has(n, VIRTIO_NET_F_MRG_RXBUF);
-
-	while (merge ? a->len < RX_WANT : a->n == 0) {
-		int r;
-
-		compact(a);
-		if (a->n == AHEAD_CHAINS || a->niov + VIRTQ_CHAIN_MAX > AHEAD_IOV)
-			return 0;
-		r = virtq_pop(n->q[RX], &n->chain);
-		if (r <= 0)
-			return r;
-		add_ahead(a, &n->chain);
-	}
-	return 0;
-}
-
-/* The front chain, filled with `written` bytes, goes to the driver. */
-static void push_front(struct virtio_net *n, uint32_t written)
-{
-	struct rx_ahead *a = &n->ahead;
-	const struct rx_chain *c = &a->chain[a->first];
-
-	virtq_push_parts(n->q[RX], c->head, a->iov + a->first_iov, c->niov, written);
-	a->first++;
-	a->n--;
-	a->first_iov += c->niov;
-	a->niov -= c->niov;
-	a->len -= c->len;
-}
-
-/* Writes into the front buffers at byte `off`, wherever the driver has split them. */
-static void write_front(struct rx_ahead *a, size_t off, const void *buf, size_t len)
-{
-	const uint8_t *p = buf;
-
-	for (unsigned i = a->first_iov; len && i < a->first_iov + a->niov; i++) {
-		size_t part;
-
-		if (off >= a->iov[i].iov_len) {
-			off -= a->iov[i].iov_len;
-			continue;
-		}
-		part = MIN(a->iov[i].iov_len - off, len);
-		memcpy((uint8_t *)a->iov[i].iov_base + off, p, part);
-		p += part;
-		len -= part;
-		off = 0;
-	}
-}
-
-/* The receive buffers from byte `skip` on. They lie in a local array: skipping changes one. */
-static unsigned rx_iov(const struct rx_ahead *a, bool merge, size_t skip, struct iovec *ret)
-{
-	unsigned n = 0, end = a->first_iov + (merge ? a->niov : a->chain[a->first].niov);
-
-	for (unsigned i = a->first_iov; i < end; i++) {
-		size_t off = MIN(skip, a->iov[i].iov_len);
-
-		skip -= off;
-		if (off < a->iov[i].iov_len)
-			ret[n++] = (struct iovec){
-				(uint8_t *)a->iov[i].iov_base + off, a->iov[i].iov_len - off};
-	}
-	return n;
-}
-
-/* Hands `total` bytes, header included, to the driver. A frame that had no room is lost. */
-static void deliver(struct virtio_net *n, uint32_t total)
-{
-	struct rx_ahead *a = &n->ahead;
-	uint32_t room = 0, have = has(n, VIRTIO_NET_F_MRG_RXBUF) ? a->len : a->chain[a->first].len;
-	uint16_t chains = 0;
-
-	if (total > have) {
-		count_add(&n->rx_dropped, 1);
-		return;
-	}
-	count_add(&n->rx_frames, 1);
-	count_add(&n->rx_bytes, total - HDR_LEN);
-	while (room < total)
-		room += a->chain[a->first + chains++].len;
-	write_front(a, NUM_BUFFERS_OFF, &chains, sizeof(chains));
-	while (total) {
-		uint32_t part = MIN(total, a->chain[a->first].len);
-
-		push_front(n, part);
-		total -= part;
-	}
-}
-
-static void listen_to_net(struct virtio_net *n, bool on)
-{
-	if (n->listening == on)
-		return;
-	n->listening = on;
-	n->net->ops->want_read(n->net, on);
-}
-
-/* One frame. 1: done; 0: nothing to receive, or no buffers; negative: the ring is broken. */
-static int receive_one(struct virtio_net *n)
-{
-	static const struct virtio_net_hdr_v1 no_offload;
-	struct iovec iov[AHEAD_IOV + 1];
-	size_t skip = n->net->vnet_hdr ? 0 : HDR_LEN;
-	int r = fill_ahead(n);
-	unsigned count;
-
-	if (r < 0)
-		return r;
-	if (!n->ahead.n) {
-		listen_to_net(n, false);
-		return 0;
-	}
-	count = rx_iov(&n->ahead, has(n, VIRTIO_NET_F_MRG_RXBUF), skip, iov);
-	if (!count) { /* buffers too small even for the header: give them back unused */
-		push_front(n, 0);
-		return 1;
-	}
-	iov[count++] = (struct iovec){n->spill, sizeof(n->spill)};
-	r = n->net->ops->recv(n->net, iov, count);
-	if (r <= 0)
-		return 0;
-	if (skip)
-		write_front(&n->ahead, 0, &no_offload, HDR_LEN);
-	deliver(n, r + skip);
-	return 1;
-}
-
-static void receive(struct virtio_net *n)
-{
-	unsigned budget = BUDGET;
-	int r = 1;
-
-	if (!n->q[RX] || n->q[RX]->broken)
-		return;
-	while (r > 0 && budget--)
-		r = receive_one(n);
-	virtq_flush(n->q[RX]);
-	if (r < 0)
-		queue_run_broken(n->run, RX);
-	else if (r > 0 || (!n->listening && virtq_enable_kick(n->q[RX])))
-		queue_run_again(n->run, RX);
-}
-
-/* The driver has given receive buffers. */
-static void process_rx(struct virtio_net *n, struct virtq *q)
-{
-	virtq_disable_kick(q);
-	listen_to_net(n, true);
-	receive(n);
-}
-
-static int send_chain(struct virtio_net *n)
-{
-	struct virtq_chain *c = &n->chain;
-	struct iovec *v = c->iov, *end = c->iov + c->nout;
-	size_t skip = n->net->vnet_hdr ? 0 : HDR_LEN;
-
-	if (c->out_len <= HDR_LEN || c->out_len > HDR_LEN + FRAME_MAX)
-		return -EINVAL;
-	for (; skip && skip >= v->iov_len; v++)
-		skip -= v->iov_len;
-	v->iov_base = (uint8_t *)v->iov_base + skip;
-	v->iov_len -= skip;
-	return n->net->ops->send(n->net, v, end - v);
-}
-
-static void count_sent(struct virtio_net *n, int r)
-{
-	if (r < 0) {
-		count_add(&n->tx_dropped, 1);
-		return;
-	}
-	count_add(&n->tx_frames, 1);
-	count_add(&n->tx_bytes, n->chain.out_len - HDR_LEN);
-}
-
-/* Sends what the ring holds, at most *budget frames: 1 when that is used up. A frame that the host
- * refuses is lost, as on a wire. */
-static int send_some(struct virtio_net *n, struct virtq *q, unsigned *budget)
-{
-	for (; *budget; --*budget) {
-		int r = virtq_pop(q, &n->chain);
-
-		if (r <= 0)
-			return r;
-		r = send_chain(n);
-		if (r == -EAGAIN) {
-			virtq_unpop(q, 1);
-			n->tx_blocked = true;
-			return 0;
-		}
-		count_sent(n, r);
-		virtq_push(q, &n->chain, 0);
-	}
-	return 1;
-}
-
-static void process_tx(struct virtio_net *n, struct virtq *q)
-{
-	unsigned budget = BUDGET;
-	int more;
-
-	if (n->tx_blocked)
-		return;
-	do {
-		virtq_disable_kick(q);
-		more = send_some(n, q, &budget);
-		virtq_flush(q);
-	} while (more == 0 && !n->tx_blocked && virtq_enable_kick(q));
-	if (more < 0)
-		queue_run_broken(n->run, TX);
-	else if (more)
-		queue_run_again(n->run, TX);
+	return &n->pair[i / 2];
 }
 
 static void net_process(struct virtio_dev *d, unsigned i, struct virtq *q)
 {
-	if (i == RX)
-		process_rx(of_dev(d), q);
+	struct virtio_net *n = net_of(d);
+
+	if (net_is_ctrl(n, i))
+		net_ctrlq_process(n);
+	else if (i % 2 == NET_RX)
+		net_rx_process(pair_of(n, i));
 	else
-		process_tx(of_dev(d), q);
+		net_tx_process(pair_of(n, i));
 }
 
-/* The back-end's news, on the worker. */
+static unsigned net_in_flight(struct virtio_dev *d, unsigned i)
+{
+	struct virtio_net *n = net_of(d);
+
+	return net_is_ctrl(n, i) ? n->ctrl.waiting : 0;
+}
+
 static void readable(void *arg)
 {
-	receive(arg);
+	net_rx_ready(arg);
 }
 
 static void writable(void *arg)
 {
-	struct virtio_net *n = arg;
+	net_tx_ready(arg);
+}
 
-	n->tx_blocked = false;
-	if (n->q[TX] && !n->q[TX]->broken)
-		process_tx(n, n->q[TX]);
+int net_pair_update(struct net_pair *p)
+{
+	bool on = p->i == 0 || (p->q[NET_RX] && net_rx_on(p));
+	int r;
+
+	if (on == p->host_on || !p->back->ops->enable || p->back->gone)
+		return 0;
+	r = p->back->ops->enable(p->back, on);
+	if (r == 0)
+		p->host_on = on;
+	return r;
+}
+
+/* The message is handled before the queue's end is told, so the device still lives then. */
+void net_check_gone(struct net_pair *p)
+{
+	struct virtio_net *n = p->net;
+
+	if (!p->back->gone || atomic_exchange(&n->link_down, true))
+		return;
+	log_line(n->dev.host->log, LOG_WARN, n->dev.id, "the %s behind it is gone: link down",
+		p->back->ops->name);
+	ev_post(n->dev.host->control, &n->link_msg);
+}
+
+static int bind_pair(struct net_pair *p, struct ev_loop *loop)
+{
+	int r = p->bound ? 0 : p->back->ops->bind(p->back, loop, readable, writable, p);
+
+	if (r < 0)
+		return r;
+	if (!p->bound++) {
+		p->listening = true;
+		p->tx_blocked = false;
+		net_rx_listen(p, false); /* until there is a receive queue */
+	}
+	return 0;
 }
 
 static int net_attach(struct virtio_dev *d, unsigned i, struct virtq *q, struct ev_loop *loop)
 {
-	struct virtio_net *n = of_dev(d);
-	int r = n->bound ? 0 : n->net->ops->bind(n->net, loop, readable, writable, n);
+	struct virtio_net *n = net_of(d);
+	struct net_pair *p = pair_of(n, i);
+	int r;
 
+	if (net_is_ctrl(n, i)) {
+		net_ctrlq_attach(n, i, q, loop);
+		return 0;
+	}
+	r = bind_pair(p, loop);
 	if (r < 0)
 		return r;
-	if (!n->bound++) {
-		n->listening = true;
-		n->tx_blocked = false;
-		listen_to_net(n, false); /* until there is a receive queue */
-	}
-	n->q[i] = q;
+	p->q[i % 2] = q;
+	atomic_store(&p->loop, loop); /* then looks at active: see net_ctrlq.c */
+	r = net_pair_update(p);
+	if (r < 0)
+		log_line(d->host->log, LOG_WARN, d->id, "pair %u cannot receive: %s", p->i,
+			strerrordesc_np(-r));
+	if (p->i == 0)
+		net_rarp_send(n);
 	return 0;
 }
 
 static void net_detach(struct virtio_dev *d, unsigned i)
 {
-	struct virtio_net *n = of_dev(d);
+	struct virtio_net *n = net_of(d);
+	struct net_pair *p = pair_of(n, i);
 
-	if (i == RX) {
-		virtq_unpop(n->q[RX], n->ahead.n);
-		memset(&n->ahead, 0, sizeof(n->ahead));
-		listen_to_net(n, false);
-	}
-	n->q[i] = NULL;
-	if (!--n->bound)
-		n->net->ops->unbind(n->net);
+	if (net_is_ctrl(n, i))
+		return;
+	if (i % 2 == NET_RX)
+		net_rx_stop(p);
+	else
+		ev_timer_cancel(&p->drain);
+	p->q[i % 2] = NULL;
+	if (!--p->bound)
+		p->back->ops->unbind(p->back);
 }
 
 static const struct queue_worker_ops net_worker = {
 	.process = net_process,
+	.in_flight = net_in_flight,
 	.attach = net_attach,
 	.detach = net_detach,
 };
+
+/* ---- what is agreed on with the driver ---- */
 
 static const struct {
 	uint8_t guest, needs; /* virtio 1.2 §5.1.3.1 */
@@ -385,86 +150,144 @@ static const struct {
 
 static uint64_t net_features(struct virtio_dev *d)
 {
-	const struct virtio_net *n = of_dev(d);
-	uint64_t f = VIRTIO_RING_FEATURES | BIT(VIRTIO_NET_F_MAC) | BIT(VIRTIO_NET_F_STATUS) |
-		     BIT(VIRTIO_NET_F_MRG_RXBUF);
+	const struct virtio_net *n = net_of(d);
+	uint64_t f = VIRTIO_RING_FEATURES | VIRTIO_BIT_IN_ORDER | NET_BIT(VIRTIO_NET_F_MAC) |
+		     NET_BIT(VIRTIO_NET_F_STATUS) | NET_BIT(VIRTIO_NET_F_MRG_RXBUF);
 
 	if (n->config.mtu)
-		f |= BIT(VIRTIO_NET_F_MTU);
-	if (n->net->vnet_hdr)
-		f |= BIT(VIRTIO_NET_F_CSUM) | BIT(VIRTIO_NET_F_GUEST_CSUM) |
-		     BIT(VIRTIO_NET_F_GUEST_TSO4) | BIT(VIRTIO_NET_F_GUEST_TSO6) |
-		     BIT(VIRTIO_NET_F_GUEST_ECN) | BIT(VIRTIO_NET_F_HOST_TSO4) |
-		     BIT(VIRTIO_NET_F_HOST_TSO6) | BIT(VIRTIO_NET_F_HOST_ECN);
+		f |= NET_BIT(VIRTIO_NET_F_MTU);
+	if (n->npairs > 1)
+		f |= NET_BIT(VIRTIO_NET_F_CTRL_VQ) | NET_BIT(VIRTIO_NET_F_MQ);
+	if (n->pair[0].back->vnet_hdr)
+		f |= NET_BIT(VIRTIO_NET_F_CSUM) | NET_BIT(VIRTIO_NET_F_GUEST_CSUM) |
+		     NET_BIT(VIRTIO_NET_F_GUEST_TSO4) | NET_BIT(VIRTIO_NET_F_GUEST_TSO6) |
+		     NET_BIT(VIRTIO_NET_F_GUEST_ECN) | NET_BIT(VIRTIO_NET_F_HOST_TSO4) |
+		     NET_BIT(VIRTIO_NET_F_HOST_TSO6) | NET_BIT(VIRTIO_NET_F_HOST_ECN);
 	return f;
+}
+
+void net_set_active(struct virtio_net *n, unsigned pairs)
+{
+	atomic_store(&n->active, pairs);
+	for (unsigned i = 0; i < n->npairs; i++) {
+		n->pair[i].disabled[NET_RX] = n->pair[i].disabled[NET_TX] = false;
+		net_pair_update(&n->pair[i]);
+	}
 }
 
 static int net_accept(struct virtio_dev *d, uint64_t features)
 {
-	struct virtio_net *n = of_dev(d);
+	struct virtio_net *n = net_of(d);
+	struct netdev *back = n->pair[0].back; /* one tap has one set of offloads */
+	bool mq = features & NET_BIT(VIRTIO_NET_F_MQ),
+	     ctrl = features & NET_BIT(VIRTIO_NET_F_CTRL_VQ);
 	unsigned tun = 0;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(offload); i++) {
-		if (!(features & BIT(offload[i].guest)))
+		if (!(features & NET_BIT(offload[i].guest)))
 			continue;
-		if (!(features & BIT(offload[i].needs)))
+		if (!(features & NET_BIT(offload[i].needs)))
 			return -EINVAL;
 		tun |= offload[i].tun;
 	}
-	if (features & BIT(VIRTIO_NET_F_GUEST_ECN) && tun & (TUN_F_TSO4 | TUN_F_TSO6))
+	if (features & NET_BIT(VIRTIO_NET_F_GUEST_ECN) && tun & (TUN_F_TSO4 | TUN_F_TSO6))
 		tun |= TUN_F_TSO_ECN;
 	atomic_store(&n->features, features);
-	return n->net->vnet_hdr ? n->net->ops->set_offload(n->net, tun) : 0;
+	/* §5.1.6.5.5: one pair at first. A vhost-user front-end keeps the control queue for itself
+	 * and enables rings. */
+	net_set_active(n, mq && !ctrl ? n->npairs : 1);
+	return back->vnet_hdr && !back->gone ? back->ops->set_offload(back, tun) : 0;
 }
 
 static void net_config_read(struct virtio_dev *d, uint32_t off, void *buf, uint32_t len)
 {
-	memcpy(buf, (uint8_t *)&of_dev(d)->config + off, len);
+	struct virtio_net_config c = net_of(d)->config;
+
+	c.status = atomic_load(&net_of(d)->link_down) ? 0 : VIRTIO_NET_S_LINK_UP;
+	memcpy(buf, (uint8_t *)&c + off, len);
 }
 
 static int net_queue_start(struct virtio_dev *d, unsigned i, const struct virtq_setup *s)
 {
-	return queue_run_start(of_dev(d)->run, i, s);
+	struct virtio_net *n = net_of(d);
+
+	if (i < 2 * n->npairs) /* its worker has nothing of it before the start below */
+		pair_of(n, i)->disabled[i % 2] = s->disabled;
+	return queue_run_start(n->run, i, s);
 }
 
 static int net_queue_stop(struct virtio_dev *d, unsigned i)
 {
-	return queue_run_stop(of_dev(d)->run, i);
+	return queue_run_stop(net_of(d)->run, i);
 }
 
 static void net_reset(struct virtio_dev *d)
 {
-	queue_run_reset(of_dev(d)->run);
+	queue_run_reset(net_of(d)->run);
 }
+
+static void handle_link(struct ev_msg *m)
+{
+	struct virtio_net *n = container_of(m, struct virtio_net, link_msg);
+
+	n->dev.events->config_changed(n->dev.transport);
+}
+
+/* ---- state and figures ---- */
 
 static int net_visit(struct virtio_dev *d, struct visitor *v)
 {
-	struct virtio_net *n = of_dev(d);
+	struct virtio_net *n = net_of(d);
 	uint64_t features = atomic_load(&n->features);
-	uint32_t version = 1;
+	uint16_t active = atomic_load(&n->active);
+	uint32_t version = 2;
 
 	visit_begin(v, "net", &version);
 	visit_bytes(v, "mac", n->config.mac, sizeof(n->config.mac));
 	visit_u64(v, "features", &features);
+	if (version >= 2)
+		visit_u16(v, "pairs", &active);
 	visit_end(v);
-	if (visit_mode(v) == VISIT_LOAD && !visit_status(v) && net_accept(d, features) < 0)
-		visit_fail(v, -EINVAL);
-	return visit_status(v);
+	if (visit_mode(v) != VISIT_LOAD || visit_status(v))
+		return visit_status(v);
+	if (!active || active > n->npairs || net_accept(d, features) < 0)
+		return visit_fail(v, -EINVAL);
+	net_set_active(n, active);
+	return 0;
+}
+
+/* Over all pairs: `what` is a count's place in struct queue_stats. */
+static uint64_t sum(const struct virtio_net *n, unsigned dir, size_t what)
+{
+	uint64_t total = 0;
+
+	for (unsigned i = 0; i < n->npairs; i++)
+		total += count_get((dev_count *)((uint8_t *)&n->pair[i].stats[dir] + what));
+	return total;
 }
 
 static unsigned net_counters(struct virtio_dev *d, struct dev_counter *ret, unsigned max)
 {
-	const struct virtio_net *n = of_dev(d);
+	const struct virtio_net *n = net_of(d);
 	const struct dev_counter all[] = {
-		{"rx_bytes", count_get(&n->rx_bytes)},
-		{"rx_frames", count_get(&n->rx_frames)},
-		{"rx_dropped", count_get(&n->rx_dropped)},
-		{"tx_bytes", count_get(&n->tx_bytes)},
-		{"tx_frames", count_get(&n->tx_frames)},
-		{"tx_dropped", count_get(&n->tx_dropped)},
+		{"rx_bytes", sum(n, NET_RX, offsetof(struct queue_stats, read_bytes))},
+		{"rx_frames", sum(n, NET_RX, offsetof(struct queue_stats, reads))},
+		{"rx_dropped", sum(n, NET_RX, offsetof(struct queue_stats, dropped))},
+		{"tx_bytes", sum(n, NET_TX, offsetof(struct queue_stats, written_bytes))},
+		{"tx_frames", sum(n, NET_TX, offsetof(struct queue_stats, writes))},
+		{"tx_dropped", sum(n, NET_TX, offsetof(struct queue_stats, dropped))},
+		{"link_down", atomic_load(&n->link_down)},
 	};
 
 	return counters_copy(all, ARRAY_SIZE(all), ret, max);
+}
+
+static const struct queue_stats *net_stats(struct virtio_dev *d, unsigned i)
+{
+	struct virtio_net *n = net_of(d);
+
+	return i >= 2 * n->npairs || net_is_ctrl(n, i) ? &n->ctrl.stats
+						       : &pair_of(n, i)->stats[i % 2];
 }
 
 /* An offload has two directions, each with the features that the driver may accept for it. */
@@ -472,10 +295,10 @@ static const struct {
 	const char *what;
 	uint64_t to_guest, from_guest;
 } offload_names[] = {
-	{"offload_csum", BIT(VIRTIO_NET_F_GUEST_CSUM), BIT(VIRTIO_NET_F_CSUM)},
-	{"offload_tso", BIT(VIRTIO_NET_F_GUEST_TSO4) | BIT(VIRTIO_NET_F_GUEST_TSO6),
-		BIT(VIRTIO_NET_F_HOST_TSO4) | BIT(VIRTIO_NET_F_HOST_TSO6)},
-	{"offload_ufo", BIT(VIRTIO_NET_F_GUEST_UFO), BIT(VIRTIO_NET_F_HOST_UFO)},
+	{"offload_csum", NET_BIT(VIRTIO_NET_F_GUEST_CSUM), NET_BIT(VIRTIO_NET_F_CSUM)},
+	{"offload_tso", NET_BIT(VIRTIO_NET_F_GUEST_TSO4) | NET_BIT(VIRTIO_NET_F_GUEST_TSO6),
+		NET_BIT(VIRTIO_NET_F_HOST_TSO4) | NET_BIT(VIRTIO_NET_F_HOST_TSO6)},
+	{"offload_ufo", NET_BIT(VIRTIO_NET_F_GUEST_UFO), NET_BIT(VIRTIO_NET_F_HOST_UFO)},
 };
 
 static const char *offload_state(struct virtio_net *n, uint64_t to, uint64_t from)
@@ -495,26 +318,32 @@ static const char *offload_state(struct virtio_net *n, uint64_t to, uint64_t fro
 
 static unsigned net_achieved(struct virtio_dev *d, struct dev_achieved *ret, unsigned max)
 {
-	struct virtio_net *n = of_dev(d);
+	struct virtio_net *n = net_of(d);
+	const struct netdev *back = n->pair[0].back;
 	unsigned count = 0;
 
+	achieved_add(ret, max, &count, "link", "%s",
+		atomic_load(&n->link_down) ? "down: what was behind it is gone" : "up");
+	if (n->npairs > 1)
+		achieved_add(ret, max, &count, "queue_pairs", "%u of %u", atomic_load(&n->active),
+			n->npairs);
 	for (unsigned i = 0; i < ARRAY_SIZE(offload_names); i++) {
 		const char *what = offload_names[i].what;
 
-		if (n->net->vnet_hdr)
+		if (back->vnet_hdr)
 			achieved_add(ret, max, &count, what, "%s",
 				offload_state(
 					n, offload_names[i].to_guest, offload_names[i].from_guest));
 		else
 			achieved_add(ret, max, &count, what, "off: the %s has no vnet header",
-				n->net->ops->name);
+				back->ops->name);
 	}
 	return count;
 }
 
 static void net_free(struct virtio_dev *d)
 {
-	queue_run_free(of_dev(d)->run);
+	queue_run_free(net_of(d)->run);
 	free(d);
 }
 
@@ -528,38 +357,79 @@ static const struct virtio_dev_ops net_ops = {
 	.visit = net_visit,
 	.counters = net_counters,
 	.achieved = net_achieved,
+	.stats = net_stats,
 	.free = net_free,
 };
+
+/* A worker a pair; the control queue, always idle, shares the first's. */
+static int make_run(struct virtio_net *n)
+{
+	char text[NET_PAIRS][48];
+	const char *names[NET_PAIRS];
+	unsigned thread_of[VIRTIO_QUEUES] = {0};
+
+	for (unsigned i = 0; i < n->npairs; i++) {
+		snprintf(text[i], sizeof(text[i]), "%s_q%u", n->dev.id, i);
+		names[i] = text[i];
+		thread_of[2 * i] = thread_of[2 * i + 1] = i;
+	}
+	return queue_run_new(&n->dev, &net_worker, thread_of, names, &n->run);
+}
+
+static void init_pair(struct virtio_net *n, unsigned i, struct netdev *back)
+{
+	struct net_pair *p = &n->pair[i];
+
+	p->net = n;
+	p->i = i;
+	p->back = back;
+	p->host_on = true;
+	p->drain.fire = net_tx_drain;
+	if (back->gone) /* before a reboot */
+		atomic_store(&n->link_down, true);
+}
+
+static void init_dev(struct virtio_net *n, struct dev_host *h, const char *id,
+	const struct virtio_net_opts *o, uint16_t size)
+{
+	n->dev = (struct virtio_dev){
+		.ops = &net_ops,
+		.type = VIRTIO_TYPE_NET,
+		.nqueues = n->npairs > 1 ? 2 * n->npairs + 1 : 2,
+		.config_len = offsetof(struct virtio_net_config, speed),
+		.poll = o->poll,
+		.host = h,
+	};
+	for (unsigned i = 0; i < n->dev.nqueues; i++)
+		n->dev.queue_max[i] = size;
+	snprintf(n->dev.id, sizeof(n->dev.id), "%s", id);
+	memcpy(n->config.mac, o->mac, sizeof(o->mac));
+	n->config.max_virtqueue_pairs = n->npairs;
+	n->config.mtu = o->mtu;
+}
 
 int virtio_net_new(struct dev_host *h, const char *id, struct netdev *const *net,
 	const struct virtio_net_opts *o, struct virtio_dev **ret_dev)
 {
 	uint16_t size = o->queue_size ? o->queue_size : 256;
+	unsigned pairs = o->pairs ? o->pairs : 1;
 	struct virtio_net *n;
-	const char *names[1];
-	char name[48];
 	int r;
 
-	if (!is_pow2(size) || size < 2 || size > VIRTIO_QUEUE_MAX)
+	if (!is_pow2(size) || size < 2 || size > VIRTIO_QUEUE_MAX || pairs > NET_PAIRS)
 		return -EINVAL;
-	n = calloc(1, sizeof(*n));
+	n = calloc(1, sizeof(*n) + pairs * sizeof(n->pair[0]));
 	if (!n)
 		return -ENOMEM;
-	n->dev = (struct virtio_dev){.ops = &net_ops,
-		.type = VIRTIO_TYPE_NET,
-		.nqueues = 2,
-		.queue_max = {size, size},
-		.config_len = offsetof(struct virtio_net_config, speed),
-		.host = h};
-	snprintf(n->dev.id, sizeof(n->dev.id), "%s", id);
-	snprintf(name, sizeof(name), "%s_q0", n->dev.id);
-	names[0] = name;
-	n->net = net[0];
-	memcpy(n->config.mac, o->mac, sizeof(o->mac));
-	n->config.status = VIRTIO_NET_S_LINK_UP;
-	n->config.max_virtqueue_pairs = 1;
-	n->config.mtu = o->mtu;
-	r = queue_run_new(&n->dev, &net_worker, (unsigned[]){0, 0}, names, &n->run);
+	n->npairs = pairs;
+	init_dev(n, h, id, o, size);
+	for (unsigned i = 0; i < pairs; i++)
+		init_pair(n, i, net[i]);
+	n->link_msg.handle = handle_link;
+	net_ctrlq_init(n);
+	net_rarp_init(n);
+	net_set_active(n, 1);
+	r = make_run(n);
 	if (r < 0) {
 		free(n);
 		return r;

@@ -75,6 +75,9 @@ struct virtq_setup {
 	int kick_fd;		    /* eventfd, borrowed: readable = the driver kicked */
 	struct virtio_signal signal;
 	const struct virtq_pos *pos; /* NULL = fresh ring */
+	/* Net, behind vhost-user ("Ring states"): what the driver sends is taken and thrown away,
+	 * nothing is given to it, until the ring is started without this. */
+	bool disabled;
 	/* Where the ring keeps what it has popped and not yet published, for whoever replaces a
 	 * killed process: vhost-user's inflight area of this queue, inflight_len bytes. Borrowed
 	 * until stopped; NULL = not kept, and then only completing in order makes a kill safe. */
