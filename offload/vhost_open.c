@@ -46,25 +46,31 @@ static int refuse(int code, const char *path, const char *module, const char *fl
 	}
 }
 
+int vhost_own(struct vhost *ret, int fd, const char *path, const char *module, const char *flag,
+	const char *id, struct err *e)
+{
+	struct vhost v = {.fd = fd};
+	int r = VHOST_CALL(&v, VHOST_SET_OWNER, NULL);
+
+	if (r == -ENOTTY || r == -EINVAL)
+		return err_set(e, ERR_HOST, r,
+			"%s %s: %s is no vhost device; allowed: one of the module %s", flag, id,
+			path, module);
+	if (r < 0)
+		return vhost_failed(&v, r, path, flag, id, e);
+	*ret = v;
+	return 0;
+}
+
 int vhost_open(struct vhost *ret, const char *path, const char *module, const char *flag,
 	const char *id, struct err *e)
 {
-	struct vhost v = {.fd = vhost_sys_open(path)};
-	int r;
+	int fd = vhost_sys_open(path), r;
 
-	if (v.fd < 0)
-		return refuse(v.fd, path, module, flag, id, e);
-	r = VHOST_CALL(&v, VHOST_SET_OWNER, NULL);
-	if (r == -ENOTTY || r == -EINVAL) {
-		err_set(e, ERR_HOST, r,
-			"%s %s: %s is no vhost device; allowed: one of the module %s", flag, id,
-			path, module);
-	} else if (r < 0) {
-		vhost_failed(&v, r, path, flag, id, e);
-	} else {
-		*ret = v;
-		return 0;
-	}
-	close(v.fd);
+	if (fd < 0)
+		return refuse(fd, path, module, flag, id, e);
+	r = vhost_own(ret, fd, path, module, flag, id, e);
+	if (r < 0)
+		close(fd);
 	return r;
 }

@@ -347,6 +347,11 @@ void vhost_proxy_init(struct vhost_proxy *p, const struct vhost_proxy_ops *ops, 
 
 void vhost_proxy_fini(struct vhost_proxy *p)
 {
+	pthread_mutex_destroy(&p->lock);
+}
+
+void vhost_proxy_wait(struct vhost_proxy *p)
+{
 	bool going = true;
 
 	while (going) {
@@ -356,5 +361,4 @@ void vhost_proxy_fini(struct vhost_proxy *p)
 		if (going)
 			ev_run_once(p->dev.host->control, 10);
 	}
-	pthread_mutex_destroy(&p->lock);
 }

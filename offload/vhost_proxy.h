@@ -66,7 +66,8 @@ struct vhost_proxy {
 /* dev's ops, type, queues and host are set by the caller before. */
 void vhost_proxy_init(struct vhost_proxy *p, const struct vhost_proxy_ops *ops, struct vhost *v,
 	struct ev_loop *loop);
-/* Control, all queues stopped: waits for what is posted. */
+/* Control, all queues stopped: waits for what is posted. Then fini. */
+void vhost_proxy_wait(struct vhost_proxy *p);
 void vhost_proxy_fini(struct vhost_proxy *p);
 
 /* For dev's ops. start only notes; ask() begins a round. */

@@ -27,6 +27,9 @@ int vhost_call(struct vhost *v, unsigned long req, const char *name, void *arg);
  * free device. flag and id: "--net", "_net0". */
 int vhost_open(struct vhost *ret, const char *path, const char *module, const char *flag,
 	const char *id, struct err *e);
+/* The same for a descriptor that is open already; it stays the caller's on error. */
+int vhost_own(struct vhost *ret, int fd, const char *path, const char *module, const char *flag,
+	const char *id, struct err *e);
 /* What failed at the last call, as err_set. */
 int vhost_failed(const struct vhost *v, int code, const char *path, const char *flag,
 	const char *id, struct err *e);

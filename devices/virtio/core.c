@@ -75,6 +75,12 @@ static void start_if_wanted(struct virtio_core *c, unsigned i)
 		start_queue(c, i);
 }
 
+static void started(struct virtio_core *c)
+{
+	if (c->dev->ops->started)
+		c->dev->ops->started(c->dev);
+}
+
 static void begin_stop(struct virtio_core *c, unsigned i)
 {
 	if (!c->queue[i].running || c->queue[i].stopping)
@@ -132,6 +138,7 @@ static void on_queue_stopped(void *transport, unsigned i, const struct virtq_pos
 	q->running = q->stopping = false;
 	q->pos = q->keep_pos ? *pos : VIRTQ_POS_FRESH;
 	start_if_wanted(c, i);
+	started(c);
 }
 
 static void on_reset_done(void *transport)
@@ -247,6 +254,7 @@ void virtio_core_status_write(struct virtio_core *c, uint8_t status)
 		return;
 	for (unsigned i = 0; i < c->dev->nqueues; i++)
 		start_if_wanted(c, i);
+	started(c);
 	notice(c, DEV_NOTICE_ACTIVATED);
 }
 
@@ -311,10 +319,12 @@ void virtio_core_queue_enable(struct virtio_core *c, bool enable)
 		return;
 	q->enabled = enable;
 	q->keep_pos = false;
-	if (enable)
+	if (enable) {
 		start_if_wanted(c, c->queue_sel);
-	else
+		started(c);
+	} else {
 		begin_stop(c, c->queue_sel);
+	}
 }
 
 /* Stops queue i to start it again where it stood, unless the driver has disabled it already. */
@@ -364,6 +374,7 @@ void virtio_core_resume(struct virtio_core *c)
 	c->paused = false;
 	for (unsigned i = 0; i < c->dev->nqueues; i++)
 		resume_queue(c, i);
+	started(c);
 }
 
 void virtio_core_kick(struct virtio_core *c, unsigned queue)

@@ -108,6 +108,9 @@ struct virtio_dev_ops {
 	void (*config_read)(struct virtio_dev *d, uint32_t off, void *buf, uint32_t len);
 	void (*config_write)(struct virtio_dev *d, uint32_t off, const void *buf, uint32_t len);
 	int (*queue_start)(struct virtio_dev *d, unsigned i, const struct virtq_setup *s);
+	/* All queues that are to run now have been started: after DRIVER_OK, a resume, a queue
+	 * enabled late. For devices that start whole. May be NULL; virtio-mmio and virtio-pci. */
+	void (*started)(struct virtio_dev *d);
 	int (*queue_stop)(struct virtio_dev *d, unsigned i); /* begins; ends in queue_stopped */
 	void (*reset)(struct virtio_dev *d);		     /* begins; ends in reset_done */
 	int (*visit)(struct virtio_dev *d, struct visitor *v);
