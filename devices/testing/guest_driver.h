@@ -37,7 +37,7 @@ extern const struct guest_transport guest_mmio;
 extern const struct guest_transport guest_pci_msix;
 extern const struct guest_transport guest_pci_intx;
 
-#define GUEST_QUEUES 4
+#define GUEST_QUEUES 9
 #define GUEST_RING   64
 
 struct guest_queue {
