@@ -85,6 +85,7 @@ enum vu_protocol_bit {
 
 #define VU_F_PROTOCOL_FEATURES (UINT64_C(1) << 30) /* among the virtio features */
 #define VU_F_LOG_ALL	       (UINT64_C(1) << 26)
+#define VU_VRING_LOG	       1 /* in the flags of SET_VRING_ADDR */
 
 struct vu_vring_state {
 	uint32_t index, num;

@@ -118,6 +118,7 @@ static void on_failed(struct vu_steps *s, const char *why)
 	p->state = PEER_AWAY;
 	p->ngiven = 0;
 	p->refreshing = false;
+	vu_peer_area_gone(p);
 	vu_conn_free(steal_ptr(&p->back));
 	vu_steps_close(s);
 	if (!p->loop)
@@ -161,6 +162,16 @@ static void got_config(void *arg, int result, const struct vu_msg *reply)
 		p->client->config_changed(p->client->arg);
 }
 
+void vu_peer_refresh(struct vu_peer *p)
+{
+	struct vu_msg ask;
+
+	if (p->refreshing || !p->o.config_len || p->o.own_config)
+		return;
+	vu_config_request(p, &ask);
+	p->refreshing = vu_steps_say(&p->steps, &ask, got_config, p) == 0;
+}
+
 static int back_message(void *arg, struct vu_msg *m)
 {
 	const struct vu_rule *rule = vu_backend_rule(m->request);
@@ -172,10 +183,7 @@ static int back_message(void *arg, struct vu_msg *m)
 		vu_steps_fail(&p->steps, "on its own channel: message %u: %s", m->request, why);
 		return 0;
 	}
-	if (!p->refreshing && p->o.config_len && !p->o.own_config) {
-		vu_config_request(p, &ask);
-		p->refreshing = vu_steps_say(&p->steps, &ask, got_config, p) == 0;
-	}
+	vu_peer_refresh(p);
 	if (!(m->flags & VU_NEED_REPLY))
 		return 0;
 	ask = (struct vu_msg){
@@ -223,8 +231,12 @@ static bool take_config(struct vu_peer *p)
 {
 	LOCK_SCOPE(&p->lock);
 
-	if (!p->o.config_len || p->o.own_config ||
-		!memcmp(p->config, p->offer.config, VU_CONFIG_MAX))
+	if (!p->o.config_len || p->o.own_config)
+		return false;
+	/* What the driver wrote, the successor is going to be told. */
+	memcpy(p->offer.config + p->wrote_from, p->config + p->wrote_from,
+		p->wrote_to - p->wrote_from);
+	if (!memcmp(p->config, p->offer.config, VU_CONFIG_MAX))
 		return false;
 	memcpy(p->config, p->offer.config, VU_CONFIG_MAX);
 	return true;
@@ -307,7 +319,7 @@ static int copy_texts(struct vu_peer *p, const struct vu_peer_opts *o)
 	p->o.flag = strdup(o->flag);
 	p->o.id = strdup(o->id);
 	if (o->own_config)
-		memcpy(p->config, o->config, o->config_len);
+		memcpy(p->config, p->o.config, o->config_len);
 	return (o->socket && !p->o.socket) || !p->o.flag || !p->o.id ? -ENOMEM : 0;
 }
 
@@ -322,6 +334,8 @@ int vu_peer_open(const struct vu_peer_opts *o, struct vu_peer **ret_peer, struct
 	pthread_mutex_init(&p->lock, NULL);
 	p->o = *o;
 	p->fd = o->socket ? -1 : o->fd;
+	p->area.fd = -1;
+	vu_front_queues(&p->o);
 	p->o.retry_ms = o->retry_ms ? o->retry_ms : WAIT_MAX_MS;
 	p->wait_ms = WAIT_MIN_MS;
 	p->steps = (struct vu_steps){.failed = on_failed, .timeout_ms = o->timeout_ms};
@@ -346,6 +360,7 @@ void vu_peer_close(struct vu_peer *p)
 	vu_conn_free(p->back);
 	vu_steps_close(&p->steps);
 	cleanup_closep(&p->fd);
+	cleanup_closep(&p->area.fd);
 	free((char *)p->o.socket);
 	free((char *)p->o.flag);
 	free((char *)p->o.id);
@@ -377,7 +392,7 @@ void vu_peer_detach(struct vu_peer *p)
 {
 	vu_steps_mute(&p->steps, p);
 	p->client = NULL;
-	vu_peer_needs(p, 0);
+	vu_peer_reset(p);
 	vu_peer_take_back(p);
 }
 
@@ -408,8 +423,12 @@ void vu_peer_status(struct vu_peer *p, struct vu_peer_status *ret)
 uint64_t vu_peer_offers(struct vu_peer *p)
 {
 	LOCK_SCOPE(&p->lock);
+	uint64_t f = p->status.features & p->o.may;
 
-	return (p->status.features & p->o.may) | p->o.own;
+	/* Where a killed back-end stood in a packed ring, only the area tells. */
+	if (!(p->status.protocol & VU_PF(INFLIGHT_SHMFD)))
+		f &= ~VIRTIO_BIT_RING_PACKED;
+	return f | p->o.own;
 }
 
 void vu_peer_config(struct vu_peer *p, uint32_t off, void *buf, uint32_t len)
@@ -424,6 +443,17 @@ void vu_peer_config_set(struct vu_peer *p, uint32_t off, const void *buf, uint32
 	LOCK_SCOPE(&p->lock);
 
 	memcpy(p->config + off, buf, len);
+	p->wrote_from = p->wrote_to ? MIN(p->wrote_from, off) : off;
+	p->wrote_to = MAX(p->wrote_to, off + len);
+}
+
+void vu_peer_config_wrote(struct vu_peer *p, struct vu_config *ret)
+{
+	LOCK_SCOPE(&p->lock);
+
+	ret->offset = p->wrote_from;
+	ret->size = p->wrote_to - p->wrote_from;
+	memcpy(ret->bytes, p->config + ret->offset, ret->size);
 }
 
 void vu_peer_needs(struct vu_peer *p, uint64_t features)

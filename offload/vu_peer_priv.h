@@ -15,6 +15,15 @@ struct vu_offer {
 
 enum peer_state { PEER_AWAY, PEER_SHAKING, PEER_READY };
 
+/* vu_peer_area.c */
+struct peer_area {
+	int fd; /* -1 = none */
+	struct vu_inflight at;
+	bool given;  /* on this connection: rings may follow */
+	bool asking; /* the answer to GET_INFLIGHT_FD is due */
+	bool stale;  /* and is for a driver that is no more */
+};
+
 struct vu_peer {
 	struct vu_peer_opts o; /* its texts are ours */
 	struct vu_steps steps;
@@ -37,9 +46,11 @@ struct vu_peer {
 	struct vu_conn *back;
 	struct vu_region given[GUEST_MEM_REGIONS]; /* memory that it has on this connection */
 	unsigned ngiven;
+	struct peer_area area;
 
 	pthread_mutex_t lock; /* leaf; guards what follows */
 	uint8_t config[VU_CONFIG_MAX];
+	uint32_t wrote_from, wrote_to; /* bytes of it that the driver wrote */
 	uint64_t needs;
 	struct vu_peer_status status;
 };
@@ -52,6 +63,15 @@ void vu_peer_shaken(struct vu_peer *p);
 
 /* vu_say.c: the guest's memory is about to go. */
 void vu_peer_take_back(struct vu_peer *p);
+/* Fetches config space anew. */
+void vu_peer_refresh(struct vu_peer *p);
+/* vu_peer_area.c: the connection is gone, the area stays. */
+void vu_peer_area_gone(struct vu_peer *p);
+
+/* vu_front.c. What follows from the number of queues; and what of a peer's config space is ours to
+ * say. */
+void vu_front_queues(struct vu_peer_opts *o);
+void vu_front_config(const struct vu_peer_opts *o, uint8_t *config);
 
 /* GET_CONFIG of the whole. */
 void vu_config_request(const struct vu_peer *p, struct vu_msg *ret);

@@ -24,7 +24,10 @@ struct vu_peer_opts {
 	const char *socket; /* path */
 	int fd; /* or a connected socket, taken on success; then there is no reconnecting. -1 */
 	enum virtio_type type;
-	unsigned queues;     /* wanted; the peer must offer as many */
+	/* Wanted; the peer must offer as many. Of a network device two for each pair: a control
+	 * queue is the VMM's own. */
+	unsigned queues;
+	bool fixed_queues;   /* devices of the type all have as many, MQ offered or not */
 	uint16_t queue_size; /* largest that the driver may choose */
 	/* Config space: bytes to fetch by GET_CONFIG; or ours (a network device's address is the
 	 * VMM's to say). */
@@ -42,8 +45,19 @@ struct vu_peer_opts {
 /* What is the same for every back-end of a type: features, config space, timeout. The caller fills
  * in the rest. */
 void vu_peer_opts_blk(struct vu_peer_opts *ret);
-void vu_peer_opts_net(
-	struct vu_peer_opts *ret, const uint8_t mac[6], uint16_t mtu); /* 0 = untold */
+/* mtu 0 = untold. With more `queues` than two, which the caller sets, the driver chooses how many
+ * pairs it uses, over a control queue that the VMM answers. */
+void vu_peer_opts_net(struct vu_peer_opts *ret, const uint8_t mac[6], uint16_t mtu);
+/* Any other type: features and config space are the peer's, apart from features in which the
+ * transport or the VMM would have a part. The caller may change `queues`, which is the type's usual
+ * number. -EINVAL: a device of that type cannot be had so, and *ret_why (static text) says why. */
+int vu_peer_opts_generic(struct vu_peer_opts *ret, unsigned type, const char **ret_why);
+/* "blk", "fs", "26", ...: the number of the type (virtio 1.2 §5), or -EINVAL; and a list of the
+ * names, for whoever wrote another one. */
+int vu_type_of(const char *name);
+#define VU_TYPE_NAMES "net, blk, console, rng, scsi, vsock, fs, i2c, can, sound, gpio, or a number"
+/* Of a feature of such a device, for messages; buf is for those without. */
+const char *vu_feature_name(unsigned type, unsigned bit, char buf[24]);
 
 /* Connects and shakes hands, blocking at most timeout_ms. e says: nobody listens (and where), not
  * vhost-user, which needed feature it lacks. */
@@ -64,5 +78,9 @@ void vu_peer_status(struct vu_peer *p, struct vu_peer_status *ret);
  * h->control, which must be the same for all. */
 int vu_proxy_new(
 	struct dev_host *h, const char *id, struct vu_peer *p, struct virtio_dev **ret_dev);
+/* The peer, and whoever succeeds it, marks what it writes of guest memory in fd, a bit for each 4
+ * KiB from address 0 on (vhost-user, "Migration"), `size` bytes; fd is borrowed for the call. -1:
+ * no more. -ENOTSUP: it cannot. Control. */
+int vu_proxy_log(struct virtio_dev *d, int fd, uint64_t size);
 
 #endif

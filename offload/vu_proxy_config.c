@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Config space: read from the peer's copy; what a driver writes is told, the last of it, when the
- * one before has been told. */
+/* Config space: read from the peer's copy. What a driver writes goes into the copy and is told, the
+ * last of it, when what came before has been told; to a successor all of it is told again. */
 #include <errno.h>
 #include <linux/virtio_blk.h>
 #include <stddef.h>
@@ -19,25 +19,19 @@ static void on_told(void *arg, int result, const struct vu_msg *reply)
 	p->telling = p->again = false;
 	if (result == -EINVAL)
 		log_line(p->dev.host->log, LOG_WARN, p->dev.id,
-			"vhost-user: the back-end refused the write cache's new mode");
+			"vhost-user: the back-end refused what the driver wrote to its config "
+			"space");
 	if (again && result != -EPIPE)
 		tell_config(p);
 }
 
-static bool has_wce(const struct vu_proxy *p)
-{
-	return p->dev.type == VIRTIO_TYPE_BLOCK &&
-	       atomic_load(&p->features) & UINT64_C(1) << VIRTIO_BLK_F_CONFIG_WCE;
-}
-
 static void tell_config(struct vu_proxy *p)
 {
-	struct vu_msg m = {.request = VU_SET_CONFIG,
-		.size = offsetof(struct vu_config, bytes) + 1,
-		.p.config = {.offset = WCE, .size = 1}};
+	struct vu_msg m = {.request = VU_SET_CONFIG};
 
-	vu_peer_config(p->peer, WCE, m.p.config.bytes, 1);
-	p->telling = vu_peer_say(p->peer, &m, on_told, p) == 0;
+	vu_peer_config_wrote(p->peer, &m.p.config);
+	m.size = offsetof(struct vu_config, bytes) + m.p.config.size;
+	p->telling = m.p.config.size && vu_peer_say(p->peer, &m, on_told, p) == 0;
 }
 
 void vu_proxy_handle_write(struct ev_msg *m)
@@ -58,16 +52,29 @@ void vu_proxy_config_read(struct virtio_dev *d, uint32_t off, void *buf, uint32_
 	vu_peer_config(vu_proxy_of(d)->peer, off, buf, len);
 }
 
-/* virtio 1.2 §5.2.4: of a disk's fields a driver writes `writeback` only, of a network device's
- * none. */
+/* virtio 1.2 §5.2.4: of a disk's fields a driver writes `writeback` only, §5.1.4: of a network
+ * device's none. Of others the peer judges. */
+static bool may_write(const struct vu_proxy *p, uint32_t off, uint32_t len)
+{
+	switch (p->dev.type) {
+	case VIRTIO_TYPE_BLOCK:
+		return off == WCE && len == 1 &&
+		       atomic_load(&p->features) & UINT64_C(1) << VIRTIO_BLK_F_CONFIG_WCE;
+	case VIRTIO_TYPE_NET:
+		return false;
+	default:
+		return true;
+	}
+}
+
 void vu_proxy_config_write(struct virtio_dev *d, uint32_t off, const void *buf, uint32_t len)
 {
 	struct vu_proxy *p = vu_proxy_of(d);
 	uint8_t wce = *(const uint8_t *)buf & 1;
 
-	if (!has_wce(p) || off != WCE || len != 1)
+	if (!may_write(p, off, len))
 		return;
-	vu_peer_config_set(p->peer, WCE, &wce, 1);
+	vu_peer_config_set(p->peer, off, d->type == VIRTIO_TYPE_BLOCK ? &wce : buf, len);
 	LOCK_SCOPE(&p->lock);
 	if (!p->writing)
 		ev_post(d->host->control, &p->write);
@@ -76,7 +83,7 @@ void vu_proxy_config_write(struct virtio_dev *d, uint32_t off, const void *buf, 
 
 void vu_proxy_config_ready(struct vu_proxy *p)
 {
-	if (has_wce(p) && p->announced)
+	if (p->announced)
 		tell_config(p);
 }
 

@@ -3,7 +3,6 @@
  * once. At its end the offer is judged: against what the device needs, and, for a successor,
  * against what the driver was promised. */
 #include <errno.h>
-#include <linux/virtio_config.h>
 #include <stdio.h>
 #include <string.h>
 #include "offload/vu_peer_priv.h"
@@ -11,7 +10,8 @@
 #include "vmm/base/num.h"
 
 #define SPEAKS                                                                                     \
-	(VU_PF(MQ) | VU_PF(REPLY_ACK) | VU_PF(BACKEND_REQ) | VU_PF(CONFIG) |                       \
+	(VU_PF(MQ) | VU_PF(LOG_SHMFD) | VU_PF(RARP) | VU_PF(REPLY_ACK) | VU_PF(MTU) |              \
+		VU_PF(BACKEND_REQ) | VU_PF(CONFIG) | VU_PF(INFLIGHT_SHMFD) | VU_PF(RESET_DEVICE) | \
 		VU_PF(CONFIGURE_MEM_SLOTS))
 
 #define CONFIG_HEAD (sizeof(struct vu_config) - VU_CONFIG_MAX)
@@ -121,34 +121,32 @@ void vu_shake_begin(struct vu_peer *p)
 
 /* ---- judging ---- */
 
-static const char *feature_name(unsigned bit, char buf[24])
-{
-	switch (bit) {
-	case VIRTIO_F_VERSION_1:
-		return "VIRTIO_F_VERSION_1";
-	case VIRTIO_F_RING_PACKED:
-		return "VIRTIO_F_RING_PACKED";
-	default:
-		snprintf(buf, 24, "feature bit %u", bit);
-		return buf;
-	}
-}
-
-static int lacks(char *why, size_t cap, uint64_t missing, const char *reason)
+static int lacks(
+	const struct vu_peer *p, char *why, size_t cap, uint64_t missing, const char *reason)
 {
 	char buf[24];
 
-	snprintf(why, cap, "it lacks %s%s", feature_name(__builtin_ctzll(missing), buf), reason);
+	snprintf(why, cap, "it lacks %s%s",
+		vu_feature_name(p->o.type, __builtin_ctzll(missing), buf), reason);
 	return -EINVAL;
 }
 
-/* Without MQ there is one queue, or one pair (of a network device). With it the number is of
- * queues, or, of a network device, of pairs. */
+static int lacks_protocol(char *why, size_t cap, const char *name, const char *reason)
+{
+	snprintf(why, cap, "it lacks VHOST_USER_PROTOCOL_F_%s, %s", name, reason);
+	return -EINVAL;
+}
+
+/* Without MQ there is one queue, or one pair (of a network device), or what every device of the
+ * type has. With it the number is of queues, or, of a network device, of pairs. */
 static int check_queues(const struct vu_peer *p, char *why, size_t cap)
 {
 	bool pairs = p->o.type == VIRTIO_TYPE_NET, mq = p->offer.protocol & VU_PF(MQ);
 	uint64_t have = mq ? p->offer.queues : 1;
-	unsigned want = pairs ? (p->o.queues + 1) / 2 : p->o.queues;
+
+	if (!mq && p->o.fixed_queues)
+		return 0;
+	unsigned want = pairs ? p->o.queues / 2 : p->o.queues;
 
 	if (have >= want)
 		return 0;
@@ -165,16 +163,21 @@ int vu_shake_judge(struct vu_peer *p, char *why, size_t cap)
 		LOCK_SCOPE(&p->lock);
 		needs = p->needs;
 	}
+	int r = check_queues(p, why, cap);
+
+	if (r < 0)
+		return r;
 	if (p->o.must & ~has)
-		return lacks(why, cap, p->o.must & ~has, "");
-	if (fetches_config(p) && !(p->offer.protocol & VU_PF(CONFIG))) {
-		snprintf(why, cap,
-			"it lacks VHOST_USER_PROTOCOL_F_CONFIG, which tells the size of the device");
-		return -EINVAL;
-	}
+		return lacks(p, why, cap, p->o.must & ~has, "");
+	if (fetches_config(p) && !(p->offer.protocol & VU_PF(CONFIG)))
+		return lacks_protocol(why, cap, "CONFIG", "which tells the size of the device");
 	if (needs & ~has)
-		return lacks(why, cap, needs & ~has, ", which its predecessor gave to the driver");
-	return check_queues(p, why, cap);
+		return lacks(
+			p, why, cap, needs & ~has, ", which its predecessor gave to the driver");
+	if (needs && vu_peer_has_area(p) && !(p->offer.protocol & VU_PF(INFLIGHT_SHMFD)))
+		return lacks_protocol(why, cap, "INFLIGHT_SHMFD",
+			"by which its predecessor kept what it had not completed");
+	return 0;
 }
 
 /* ---- config space ---- */
@@ -191,5 +194,6 @@ int vu_config_reply(const struct vu_peer *p, const struct vu_msg *reply, uint8_t
 		reply->p.config.size != p->o.config_len || reply->p.config.offset)
 		return -EPROTO;
 	memcpy(ret_config, reply->p.config.bytes, p->o.config_len);
+	vu_front_config(&p->o, ret_config);
 	return 0;
 }

@@ -13,8 +13,8 @@
 
 #define VU_STEPS 256
 
-/* How a message ended: 0, and the reply if the request has one; -EINVAL: refused (SET_CONFIG only,
- * any other refusal is the end of the connection); -EPIPE: the connection is gone. */
+/* How a message ended: 0, and the reply if the request has one; -EINVAL: refused (SET_CONFIG and
+ * NET_SET_MTU, any other refusal is the end of the connection); -EPIPE: the connection is gone. */
 typedef void vu_done(void *arg, int result, const struct vu_msg *reply);
 
 struct vu_steps {
