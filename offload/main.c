@@ -10,6 +10,8 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
+#include "offload/control.h"
+#include "offload/sandbox.h"
 #include "offload/served.h"
 #include "vmm/base/cleanup.h"
 #include "vmm/base/num.h"
@@ -17,6 +19,8 @@
 struct args {
 	struct served_config *device;
 	unsigned n;
+	const char *api_socket;
+	enum sandbox_mode sandbox;
 	struct log log;
 	bool help, version;
 };
@@ -50,10 +54,24 @@ static int add_socket(struct args *a, const char *text, struct err *e)
 	return c->socket ? 0 : -ENOMEM;
 }
 
+static int set_api_socket(struct args *a, const char *text, struct err *e)
+{
+	if (a->api_socket)
+		return err_set(e, ERR_USAGE, -EINVAL, "--api-socket: given twice");
+	a->api_socket = text;
+	return 0;
+}
+
+static int set_sandbox(struct args *a, const char *text, struct err *e)
+{
+	return sandbox_parse(text, &a->sandbox, e);
+}
+
 static const struct {
 	const char *name;
 	int (*take)(struct args *a, const char *text, struct err *e);
-} flags[] = {{"--device", add_device}, {"--socket", add_socket}};
+} flags[] = {{"--device", add_device}, {"--socket", add_socket}, {"--api-socket", set_api_socket},
+	{"--sandbox", set_sandbox}};
 
 /* One flag and its value, in one word or two. Returns how many words it took. */
 static int take(struct args *a, int argc, char **argv, struct err *e)
@@ -83,6 +101,16 @@ static bool is_switch(struct args *a, const char *word)
 	return true;
 }
 
+/* Before the first is opened. */
+static int check_all(struct args *a, struct err *e)
+{
+	struct served_config *all[SERVED_MAX];
+
+	for (unsigned i = 0; i < a->n; i++)
+		all[i] = &a->device[i];
+	return served_check(all, a->n, 0, e);
+}
+
 static int parse(struct args *a, int argc, char **argv, struct err *e)
 {
 	int r;
@@ -98,10 +126,11 @@ static int parse(struct args *a, int argc, char **argv, struct err *e)
 		if (r < 0)
 			return r;
 	}
-	if (!a->n)
+	if (!a->n && !a->api_socket)
 		return err_set(e, ERR_USAGE, -EINVAL,
-			"--device: give at least one; polyvisor-offload --help shows how");
-	return served_check(a->device, a->n, e);
+			"--device: give at least one, or --api-socket; polyvisor-offload --help "
+			"shows how");
+	return check_all(a, e);
 }
 
 static int help(void)
@@ -111,6 +140,9 @@ static int help(void)
 	       "status: 0 ended by SIGTERM or SIGINT, 1 our error, 2 usage.\n\n");
 	served_help(stdout);
 	printf("  --socket PATH|fd=N\n      where the device before it listens\n"
+	       "  --api-socket path=PATH|fd=N\n      where devices are listed, added, resized and "
+	       "removed while it runs; see polyctl offload\n"
+	       "  --sandbox on|off|log\n      give up all that serving does not need; on by default\n"
 	       "  -v, --verbose\n      more log; twice for debugging\n"
 	       "  --version, --help\n");
 	return 0;
@@ -118,12 +150,23 @@ static int help(void)
 
 /* ---- running ---- */
 
+struct process {
+	struct ev_loop *loop;
+	struct ev_fd signals;
+	struct served_set set;
+	struct control *control; /* NULL: nobody asked for it */
+	bool ending;
+};
+
 static void on_signal(struct ev_fd *w, uint32_t events)
 {
+	struct process *p = container_of(w, struct process, signals);
 	struct signalfd_siginfo si;
 
-	if (read(w->fd, &si, sizeof(si)) == sizeof(si))
+	if (read(w->fd, &si, sizeof(si)) == sizeof(si)) {
+		p->ending = true;
 		ev_quit(w->loop);
+	}
 }
 
 /* A front-end brings descriptors; many devices need many. */
@@ -137,8 +180,9 @@ static void raise_nofile(void)
 	}
 }
 
-static int open_signals(struct ev_loop *loop, struct ev_fd *w)
+static int open_signals(struct process *p)
 {
+	struct ev_fd *w = &p->signals;
 	sigset_t set;
 	int r;
 
@@ -151,36 +195,72 @@ static int open_signals(struct ev_loop *loop, struct ev_fd *w)
 		return r;
 	*w = (struct ev_fd){
 		.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), .ready = on_signal};
-	return w->fd < 0 ? -errno : ev_add(loop, w, EPOLLIN);
+	return w->fd < 0 ? -errno : ev_add(p->loop, w, EPOLLIN);
 }
 
-static int serve(struct args *a, struct ev_loop *loop, struct served **s, struct err *e)
+static int open_all(struct args *a, struct served_set *set, struct err *e)
 {
 	int r = 0;
 
 	for (unsigned i = 0; i < a->n && r == 0; i++)
-		r = served_open(loop, &a->device[i], &a->log, &s[i], e);
-	return r < 0 ? r : ev_run(loop);
+		r = served_set_add(set, &a->device[i], NULL, e);
+	return r;
+}
+
+/* Removing a device turns the loop, which no handler may do: the loop comes back for it. */
+static int turn(struct process *p)
+{
+	int r = 0;
+
+	while (r == 0 && !p->ending) {
+		r = ev_run(p->loop);
+		if (r == 0)
+			control_sweep(p->control);
+	}
+	return r;
+}
+
+/* Workers begin with the first front-end: they inherit it. */
+static int enter_sandbox(const struct args *a, struct served_set *set, struct err *e)
+{
+	struct sandbox_opts o = {.mode = a->sandbox, .opens = a->api_socket};
+
+	for (unsigned i = 0; i < set->n; i++)
+		o.children |= served_has_child(set->at[i]);
+	set->confined = a->sandbox == SANDBOX_ON;
+	return sandbox_enter(&o, e);
+}
+
+static int serve(struct args *a, struct process *p, struct err *e)
+{
+	int r = open_signals(p);
+
+	if (r == 0 && a->api_socket)
+		r = control_open(a->api_socket, &p->set, &p->control, e);
+	if (r == 0)
+		r = open_all(a, &p->set, e);
+	if (r == 0)
+		r = enter_sandbox(a, &p->set, e);
+	if (r == 0 && p->control)
+		r = control_start(p->control);
+	return r < 0 ? r : turn(p);
 }
 
 static int run(struct args *a, struct err *e)
 {
-	struct served *s[SERVED_MAX] = {0};
-	struct ev_fd signals = {.fd = -1};
-	struct ev_loop *loop = NULL;
+	struct process p = {.signals.fd = -1, .set.log = &a->log};
 	int r;
 
 	raise_nofile();
-	r = ev_loop_new(&loop);
+	r = ev_loop_new(&p.loop);
+	p.set.loop = p.loop;
 	if (r == 0)
-		r = open_signals(loop, &signals);
-	if (r == 0)
-		r = serve(a, loop, s, e);
-	for (unsigned i = 0; i < a->n; i++)
-		served_close(s[i]);
-	ev_del(&signals);
-	cleanup_closep(&signals.fd);
-	ev_loop_free(loop);
+		r = serve(a, &p, e);
+	control_close(p.control);
+	served_set_fini(&p.set);
+	ev_del(&p.signals);
+	cleanup_closep(&p.signals.fd);
+	ev_loop_free(p.loop);
 	return r;
 }
 
@@ -194,7 +274,8 @@ static int report(int r, const struct err *e)
 
 int main(int argc, char **argv)
 {
-	struct args a = {.log = {.fd = STDERR_FILENO, .level = LOG_WARN}};
+	struct args a = {
+		.log = {.fd = STDERR_FILENO, .level = LOG_WARN}, .sandbox = sandbox_default()};
 	struct err e = {0};
 	int r = 0;
 

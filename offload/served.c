@@ -2,21 +2,26 @@
 #include "offload/served.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 #include "devices/backend/block.h"
 #include "devices/backend/netdev.h"
 #include "devices/virtio/devs.h"
 #include "vmm/base/cleanup.h"
 #include "vmm/base/fd_arg.h"
+#include "vmm/base/num.h"
 
 struct served {
-	const struct served_config *config; /* while opening */
+	struct served_config config;
 	struct block *block;
-	struct netdev *net;
+	int file; /* of a disk that has one, to change its length; -1 */
+	struct netdev *net[SERVED_PAIRS];
 	pid_t passt;
 	struct vu_device *device;
 };
@@ -42,20 +47,23 @@ static int open_block(const struct served_config *c, int fd, struct block **ret,
 	return block_open(&o, ret, e);
 }
 
-static int open_ram(const struct served_config *c, struct block **ret, struct err *e)
+static int open_ram(struct served *s, const struct served_config *c, struct err *e)
 {
 	cleanup_fd int fd = memfd_create("polyvisor-ram-disk", MFD_CLOEXEC);
 	int r;
 
 	if (fd < 0 || ftruncate(fd, (off_t)c->size) < 0)
 		return out_of(c, -errno, e);
-	r = open_block(c, fd, ret, e);
+	s->file = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (s->file < 0)
+		return out_of(c, -errno, e);
+	r = open_block(c, fd, &s->block, e);
 	if (r == 0)
 		steal_fd(&fd);
 	return r;
 }
 
-static int open_file(const struct served_config *c, struct block **ret, struct err *e)
+static int open_file(struct served *s, const struct served_config *c, struct err *e)
 {
 	cleanup_fd int fd = -1;
 	int r;
@@ -65,10 +73,13 @@ static int open_file(const struct served_config *c, struct block **ret, struct e
 		if (fd < 0)
 			return fd;
 	}
-	r = open_block(c, fd, ret, e);
-	if (r == 0)
-		steal_fd(&fd);
-	return r;
+	r = open_block(c, fd, &s->block, e);
+	if (r < 0)
+		return r;
+	steal_fd(&fd);
+	s->file = c->fd >= 0 ? fcntl(c->fd, F_DUPFD_CLOEXEC, 0)
+			     : open(c->path, O_CLOEXEC | (c->readonly ? O_RDONLY : O_RDWR));
+	return s->file < 0 ? out_of(c, -errno, e) : 0;
 }
 
 static int open_disk(struct served *s, const struct served_config *c, struct err *e)
@@ -77,12 +88,12 @@ static int open_disk(struct served *s, const struct served_config *c, struct err
 
 	switch (c->backend) {
 	case SERVED_RAM:
-		return open_ram(c, &s->block, e);
+		return open_ram(s, c, e);
 	case SERVED_NULL:
 		r = block_null_new(c->size, c->readonly, &s->block);
 		return r < 0 ? out_of(c, r, e) : 0;
 	default:
-		return open_file(c, &s->block, e);
+		return open_file(s, c, e);
 	}
 }
 
@@ -92,7 +103,7 @@ static int open_passt(struct served *s, const struct served_config *c, struct er
 
 	if (r < 0)
 		return r;
-	r = netdev_stream_new(fd, &s->net);
+	r = netdev_stream_new(fd, &s->net[0]);
 	if (r == 0)
 		return 0;
 	close(fd);
@@ -101,6 +112,7 @@ static int open_passt(struct served *s, const struct served_config *c, struct er
 
 static int open_tap(struct served *s, const struct served_config *c, struct err *e)
 {
+	unsigned n = MAX(c->queues, 1u);
 	cleanup_fd int fd = -1;
 	int r;
 
@@ -109,17 +121,33 @@ static int open_tap(struct served *s, const struct served_config *c, struct err 
 		if (fd < 0)
 			return fd;
 	}
-	r = netdev_tap_open(c->tap, fd, "--device", c->id, &s->net, e);
+	r = netdev_tap_open_queues(c->tap, fd < 0 ? NULL : &fd, n, "--device", c->id, s->net, e);
 	if (r == 0)
 		steal_fd(&fd);
 	return r;
+}
+
+static int open_nowhere(struct served *s, const struct served_config *c, struct err *e)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < MAX(c->queues, 1u) && r == 0; i++)
+		r = netdev_null_new(&s->net[i]);
+	return r < 0 ? out_of(c, r, e) : 0;
 }
 
 static int open_backend(struct served *s, const struct served_config *c, struct err *e)
 {
 	if (c->type == VIRTIO_TYPE_BLOCK)
 		return open_disk(s, c, e);
-	return c->backend == SERVED_PASST ? open_passt(s, c, e) : open_tap(s, c, e);
+	switch (c->backend) {
+	case SERVED_PASST:
+		return open_passt(s, c, e);
+	case SERVED_NOWHERE:
+		return open_nowhere(s, c, e);
+	default:
+		return open_tap(s, c, e);
+	}
 }
 
 /* ---- the device ---- */
@@ -127,21 +155,25 @@ static int open_backend(struct served *s, const struct served_config *c, struct 
 static int make(struct dev_host *h, const char *id, void *arg, struct virtio_dev **ret_dev)
 {
 	struct served *s = arg;
-	const struct served_config *c = s->config;
+	const struct served_config *c = &s->config;
 
 	if (c->type == VIRTIO_TYPE_BLOCK) {
 		/* A successor, after a kill, starts at the used index. */
-		struct virtio_blk_opts o = {.queue_size = c->queue_size, .in_order = true};
+		struct virtio_blk_opts o = {.queue_size = c->queue_size,
+			.in_order = true,
+			.queues = c->queues,
+			.poll = c->poll};
 
 		strncpy(o.serial, c->serial ? c->serial : id, sizeof(o.serial) - 1);
 		return virtio_blk_new(h, id, s->block, &o, ret_dev);
 	}
-	struct virtio_net_opts o = {.mtu = c->mtu, .queue_size = c->queue_size};
+	struct virtio_net_opts o = {
+		.mtu = c->mtu, .queue_size = c->queue_size, .pairs = c->queues, .poll = c->poll};
 	memcpy(o.mac, c->mac, sizeof(o.mac));
-	return virtio_net_new(h, id, &s->net, &o, ret_dev);
+	return virtio_net_new(h, id, s->net, &o, ret_dev);
 }
 
-int served_open(struct ev_loop *loop, const struct served_config *c, struct log *log,
+int served_open(struct ev_loop *loop, struct served_config *c, struct log *log,
 	struct served **ret_served, struct err *e)
 {
 	struct served *s = calloc(1, sizeof(*s));
@@ -157,15 +189,18 @@ int served_open(struct ev_loop *loop, const struct served_config *c, struct log 
 
 	if (!s)
 		return -ENOMEM;
-	s->config = c;
+	s->file = -1;
+	s->config = *c;
 	r = open_backend(s, c, e);
 	if (r == 0)
 		r = vu_device_new(loop, &o, &s->device, e);
-	s->config = NULL;
 	if (r < 0) {
+		memset(&s->config, 0, sizeof(s->config)); /* the caller's still */
 		served_close(s);
 		return r;
 	}
+	memset(c, 0, sizeof(*c));
+	s->config.fd = -1; /* the back-end has its own */
 	*ret_served = s;
 	return 0;
 }
@@ -176,15 +211,86 @@ void served_close(struct served *s)
 		return;
 	vu_device_free(s->device);
 	block_free(s->block);
-	netdev_free(s->net);
+	cleanup_closep(&s->file);
+	for (unsigned i = 0; i < ARRAY_SIZE(s->net); i++)
+		netdev_free(s->net[i]);
 	if (s->passt > 0) {
 		kill(s->passt, SIGTERM);
 		waitpid(s->passt, NULL, 0);
 	}
+	served_config_fini(&s->config);
 	free(s);
 }
 
 struct vu_device *served_device(struct served *s)
 {
 	return s->device;
+}
+
+const struct served_config *served_config(const struct served *s)
+{
+	return &s->config;
+}
+
+bool served_has_child(const struct served *s)
+{
+	return s->passt > 0;
+}
+
+bool served_lost(const struct served *s)
+{
+	bool lost = false;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(s->net); i++)
+		lost |= s->net[i] && s->net[i]->gone;
+	return lost;
+}
+
+/* ---- a disk's size ---- */
+
+uint64_t served_size(const struct served *s)
+{
+	return s->block ? s->block->size : 0;
+}
+
+const char *served_engine(const struct served *s)
+{
+	return s->block ? s->block->engine : NULL;
+}
+
+/* Makes room for size bytes where the disk has a file. */
+static int reach(struct served *s, uint64_t size, struct err *e)
+{
+	off_t end = lseek(s->file, 0, SEEK_END);
+	struct stat st;
+
+	if (end < 0 || fstat(s->file, &st) < 0)
+		return out_of(&s->config, -errno, e);
+	if (size <= (uint64_t)end)
+		return 0;
+	if (!S_ISREG(st.st_mode) || s->config.readonly)
+		return err_set(e, ERR_USAGE, -EINVAL,
+			"size: %s has %llu bytes and %s; allowed: at most that", s->config.id,
+			(unsigned long long)end,
+			s->config.readonly ? "is read-only" : "is a block device");
+	return ftruncate(s->file, (off_t)size) < 0 ? out_of(&s->config, -errno, e) : 0;
+}
+
+int served_resize(struct served *s, uint64_t size, struct err *e)
+{
+	int r;
+
+	if (!s->block)
+		return err_set(e, ERR_USAGE, -EINVAL,
+			"size: %s is no disk; allowed: a virtio-blk device", s->config.id);
+	if (size < 512 || size % 512)
+		return err_set(e, ERR_USAGE, -EINVAL,
+			"size: allowed: a multiple of 512 bytes, 512 at least");
+	r = s->file >= 0 ? reach(s, size, e) : 0;
+	if (r < 0)
+		return r;
+	return err_set(e, ERR_UNOFFERED, -EOPNOTSUPP, "size: not offered yet");
+	if (s->config.size)
+		s->config.size = size;
+	return 0;
 }

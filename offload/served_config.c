@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The tables of --device: one a type, over one struct. */
+/* The tables of --device: one for each type, over one struct. */
 #include "offload/served.h"
 
 #include <errno.h>
@@ -7,7 +7,6 @@
 #include <string.h>
 #include <sys/random.h>
 #include "vmm/base/num.h"
-#include "vmm/base/opts.h"
 
 #define OPT(f, t, ...)                                                                             \
 	{                                                                                          \
@@ -15,12 +14,17 @@
 	}
 
 static const char *const blk_backends[] = {"file", "ram", "null", NULL};
-static const char *const net_backends[] = {"tap", "passt", NULL};
+static const char *const net_backends[] = {"tap", "passt", "null", NULL};
 
-#define OPT_COMMON                                                                                 \
+#define OPT_COMMON(queues_max, queues_help)                                                        \
 	OPT(id, OPT_STR, .min = 1, .max = 31, .help = "name in logs and threads"),                 \
+		OPT(socket, OPT_STR, .min = 1,                                                     \
+			.help = "where it listens; as --socket behind the device"),                \
+		OPT(queues, OPT_U32, .min = 1, .max = (queues_max), .help = queues_help),          \
 		OPT(queue_size, OPT_U32, .min = 2, .max = VIRTIO_QUEUE_MAX,                        \
 			.help = "largest ring, a power of two, 256 by default"),                   \
+		OPT(poll, OPT_U32, .max = 100,                                                     \
+			.help = "percent of a core for looking at rings, 0 by default"),           \
 		OPT(unsealed, OPT_BOOL,                                                            \
 			.help = "map memory that the front-end could still truncate")
 
@@ -33,26 +37,22 @@ static const struct opt blk_opts[] = {
 	OPT(readonly, OPT_BOOL, .help = "refuse writes"),
 	OPT(direct, OPT_BOOL, .help = "bypass the host's page cache"),
 	OPT(serial, OPT_STR, .max = 20, .help = "serial number, at most 20 bytes"),
-	OPT_COMMON,
+	OPT_COMMON(VIRTIO_QUEUES - 1, "request queues, each with a thread; 1 by default"),
 };
 
 static const struct opt net_opts[] = {
 	OPT(backend, OPT_ENUM, .values = net_backends,
-		.help = "tap, or passt: no privileges needed (tap by default)"),
+		.help = "tap (the default), passt: no privileges needed, or null"),
 	OPT(tap, OPT_STR, .max = 15, .help = "tap interface, made if absent"),
 	OPT(fd, OPT_FD, .help = "or an open tap's file descriptor"),
 	OPT(forward, OPT_STR, .help = "arguments for passt, as \"-t 2222:22\""),
 	OPT(mac, OPT_MAC, .set_offset = offsetof(struct served_config, mac_given),
 		.help = "guest's address, random by default"),
 	OPT(mtu, OPT_U32, .min = 68, .max = 65535, .help = "told to the guest"),
-	OPT_COMMON,
+	OPT_COMMON(SERVED_PAIRS, "pairs of queues; 1 by default"),
 };
 
-static const struct {
-	const char *name, *prefix;
-	enum virtio_type type;
-	struct opt_table table;
-} types[] = {
+const struct served_type served_types[SERVED_TYPES] = {
 	{"virtio-blk", "_disk", VIRTIO_TYPE_BLOCK,
 		{.flag = "--device virtio-blk",
 			.help = "a disk",
@@ -95,22 +95,28 @@ static int check_blk(const struct served_config *c, struct err *e)
 
 static int check_net(const struct served_config *c, struct err *e)
 {
-	if (c->backend == SERVED_PASST && (c->tap || c->fd >= 0))
+	if (c->backend != SERVED_TAP && (c->tap || c->fd >= 0))
 		return err_set(e, ERR_USAGE, -EINVAL,
 			"--device virtio-net: tap and fd go with backend=tap");
 	if (c->tap && c->fd >= 0)
 		return err_set(
 			e, ERR_USAGE, -EINVAL, "--device virtio-net: give one of tap and fd");
-	if (c->backend == SERVED_TAP && c->forward)
+	if (c->backend != SERVED_PASST && c->forward)
 		return err_set(e, ERR_USAGE, -EINVAL,
 			"--device virtio-net: forward goes with backend=passt");
+	if (c->queues > 1 && c->backend == SERVED_PASST)
+		return err_set(e, ERR_USAGE, -EINVAL,
+			"--device virtio-net queues: backend=passt has one pair; allowed: 1");
+	if (c->queues > 1 && c->fd >= 0)
+		return err_set(e, ERR_USAGE, -EINVAL,
+			"--device virtio-net queues: fd is one queue of a tap; give its name as tap");
 	if (c->mac_given && c->mac[0] & 1)
 		return err_set(e, ERR_USAGE, -EINVAL,
 			"--device virtio-net mac: allowed: an address that is no group's");
 	return 0;
 }
 
-static int check(const struct served_config *c, struct err *e)
+int served_config_check(const struct served_config *c, struct err *e)
 {
 	if (c->queue_size && !is_pow2(c->queue_size))
 		return err_set(e, ERR_USAGE, -EINVAL,
@@ -118,29 +124,40 @@ static int check(const struct served_config *c, struct err *e)
 	return c->type == VIRTIO_TYPE_BLOCK ? check_blk(c, e) : check_net(c, e);
 }
 
-static int type_index(const char *text, size_t len)
+const struct served_type *served_type_of(enum virtio_type type)
 {
-	for (unsigned i = 0; i < ARRAY_SIZE(types); i++)
-		if (strlen(types[i].name) == len && !memcmp(types[i].name, text, len))
-			return i;
-	return -EINVAL;
+	return &served_types[type == VIRTIO_TYPE_NET];
+}
+
+const struct served_type *served_type_named(const char *name, size_t len, struct err *e)
+{
+	for (unsigned i = 0; i < SERVED_TYPES; i++)
+		if (strlen(served_types[i].name) == len && !memcmp(served_types[i].name, name, len))
+			return &served_types[i];
+	err_set(e, ERR_USAGE, -EINVAL,
+		"--device: \"%.*s\" is not a type; allowed: virtio-blk, virtio-net",
+		(int)MIN(len, (size_t)40), name);
+	return NULL;
+}
+
+void served_config_init(struct served_config *c, enum virtio_type type)
+{
+	*c = (struct served_config){.type = type, .fd = -1};
 }
 
 int served_parse(const char *text, struct served_config *c, struct err *e)
 {
 	size_t len = strcspn(text, ",");
-	int t = type_index(text, len), r = 0;
+	const struct served_type *t = served_type_named(text, len, e);
+	int r = 0;
 
-	*c = (struct served_config){.fd = -1};
-	if (t < 0)
-		return err_set(e, ERR_USAGE, -EINVAL,
-			"--device: \"%.*s\" is not a type; allowed: virtio-blk, virtio-net",
-			(int)MIN(len, (size_t)40), text);
-	c->type = types[t].type;
+	served_config_init(c, t ? t->type : VIRTIO_TYPE_BLOCK);
+	if (!t)
+		return -EINVAL;
 	if (text[len])
-		r = opts_parse(&types[t].table, text + len + 1, c, e);
+		r = opts_parse(&t->table, text + len + 1, c, e);
 	if (r == 0)
-		r = check(c, e);
+		r = served_config_check(c, e);
 	if (r < 0)
 		served_config_fini(c);
 	return r;
@@ -156,18 +173,18 @@ void served_config_fini(struct served_config *c)
 	}
 }
 
-static bool taken(const struct served_config *c, unsigned n, const char *id)
+static bool taken(struct served_config *const *c, unsigned n, const char *id)
 {
 	for (unsigned i = 0; i < n; i++)
-		if (c[i].id && !strcmp(c[i].id, id))
+		if (c[i]->id && !strcmp(c[i]->id, id))
 			return true;
 	return false;
 }
 
 /* The first free number of its kind. */
-static int give_id(struct served_config *all, unsigned n, struct served_config *c)
+static int give_id(struct served_config *const *all, unsigned n, struct served_config *c)
 {
-	const char *prefix = types[c->type == VIRTIO_TYPE_NET].prefix;
+	const char *prefix = served_type_of(c->type)->prefix;
 	char id[32];
 	unsigned i = 0;
 
@@ -185,41 +202,42 @@ static void give_mac(struct served_config *c)
 	if (getrandom(c->mac, sizeof(c->mac), 0) != sizeof(c->mac))
 		memset(c->mac, 1, sizeof(c->mac));
 	c->mac[0] = 0x02; /* locally administered, unicast (IEEE 802 §8.2) */
+	c->mac_given = true;
 }
 
 static int check_pair(const struct served_config *a, const struct served_config *b, struct err *e)
 {
 	if (!strcmp(a->socket, b->socket))
-		return err_set(e, ERR_USAGE, -EINVAL,
+		return err_set(e, ERR_USAGE, -EEXIST,
 			"--socket %s: given to two devices; allowed: one socket a device",
 			a->socket);
 	if (a->id && b->id && !strcmp(a->id, b->id))
 		return err_set(
-			e, ERR_USAGE, -EINVAL, "--device id=%s: given to two devices", a->id);
+			e, ERR_USAGE, -EEXIST, "--device id=%s: given to two devices", a->id);
 	return 0;
 }
 
-int served_check(struct served_config *c, unsigned n, struct err *e)
+int served_check(struct served_config *const *c, unsigned n, unsigned known, struct err *e)
 {
 	int r = 0;
 
-	for (unsigned i = 0; i < n && r == 0; i++) {
-		if (!c[i].socket)
+	for (unsigned i = known; i < n && r == 0; i++) {
+		if (!c[i]->socket)
 			return err_set(e, ERR_USAGE, -EINVAL,
 				"--device: number %u has no --socket behind it", i + 1);
 		for (unsigned j = 0; j < i && r == 0; j++)
-			r = check_pair(&c[j], &c[i], e);
+			r = check_pair(c[j], c[i], e);
 	}
-	for (unsigned i = 0; i < n && r == 0; i++) {
-		give_mac(&c[i]);
-		if (!c[i].id)
-			r = give_id(c, n, &c[i]);
+	for (unsigned i = known; i < n && r == 0; i++) {
+		give_mac(c[i]);
+		if (!c[i]->id)
+			r = give_id(c, n, c[i]);
 	}
 	return r;
 }
 
 void served_help(FILE *out)
 {
-	for (unsigned i = 0; i < ARRAY_SIZE(types); i++)
-		opts_help(&types[i].table, out);
+	for (unsigned i = 0; i < SERVED_TYPES; i++)
+		opts_help(&served_types[i].table, out);
 }
