@@ -10,19 +10,36 @@
 #include <string.h>
 #include "vmm/base/num.h"
 
+/* What a predecessor has left in the area, or a new one. */
+static int init_kept(struct virtq *q, const struct virtq_setup *s)
+{
+	const uint16_t *version = (const uint16_t *)s->inflight + 4; /* after the feature flags */
+
+	if ((uintptr_t)s->inflight & 7 || *version > 1 ||
+		s->inflight_len < virtq_inflight_bytes(q->is_packed, q->size))
+		return -EINVAL;
+	q->kept.area = s->inflight;
+	return q->is_packed ? virtq_packed_keep_init(q) : virtq_split_keep_init(q);
+}
+
 int virtq_init(struct virtq *q, struct guest_mem *mem, const struct virtq_setup *s)
 {
+	int r;
+
 	if (!s->size || s->size > VIRTIO_QUEUE_MAX)
 		return -EINVAL;
-	*q = (struct virtq){
-		.mem = mem,
-		.size = s->size,
-		.is_packed = s->features & VIRTIO_BIT_RING_PACKED,
-		.event_idx = s->features & VIRTIO_BIT_EVENT_IDX,
-		.indirect = s->features & VIRTIO_BIT_INDIRECT_DESC,
-		.signal = s->signal,
-	};
-	return q->is_packed ? virtq_packed_init(q, s) : virtq_split_init(q, s);
+	/* Not all of it: most of it belongs to rings of one kind, and is memory not touched else.
+	 */
+	memset(q, 0, offsetof(struct virtq, split));
+	memset(&q->kept, 0, offsetof(struct virtq_inflight, redo));
+	q->mem = mem;
+	q->size = s->size;
+	q->is_packed = s->features & VIRTIO_BIT_RING_PACKED;
+	q->event_idx = s->features & VIRTIO_BIT_EVENT_IDX;
+	q->indirect = s->features & VIRTIO_BIT_INDIRECT_DESC;
+	q->signal = s->signal;
+	r = q->is_packed ? virtq_packed_init(q, s) : virtq_split_init(q, s);
+	return r == 0 && s->inflight ? init_kept(q, s) : r;
 }
 
 void virtq_pos_get(const struct virtq *q, struct virtq_pos *ret_pos)
@@ -34,6 +51,18 @@ void virtq_pos_get(const struct virtq *q, struct virtq_pos *ret_pos)
 		virtq_split_pos(q, ret_pos);
 }
 
+/* The next chain of a predecessor's. */
+static int redo(struct virtq *q, struct virtq_chain *c)
+{
+	int r;
+
+	c->head = q->kept.redo[q->kept.redone];
+	r = q->is_packed ? virtq_packed_redo(q, c) : virtq_split_redo(q, c);
+	if (r > 0)
+		q->kept.redone++;
+	return r;
+}
+
 int virtq_pop(struct virtq *q, struct virtq_chain *ret_chain)
 {
 	int r;
@@ -42,17 +71,25 @@ int virtq_pop(struct virtq *q, struct virtq_chain *ret_chain)
 		return -EPROTO;
 	ret_chain->nout = ret_chain->nin = 0;
 	ret_chain->out_len = ret_chain->in_len = 0;
-	r = q->is_packed ? virtq_packed_pop(q, ret_chain) : virtq_split_pop(q, ret_chain);
+	if (virtq_to_redo(q))
+		r = redo(q, ret_chain);
+	else
+		r = q->is_packed ? virtq_packed_pop(q, ret_chain) : virtq_split_pop(q, ret_chain);
 	q->broken = r < 0;
 	return r;
 }
 
 void virtq_unpop(struct virtq *q, unsigned n)
 {
+	/* those to be done again came before all others */
+	unsigned fresh = q->kept.area ? MIN((uint64_t)n, q->kept.popped) : n;
+
 	if (q->is_packed)
-		virtq_packed_unpop(q, n);
+		virtq_packed_unpop(q, fresh);
 	else
-		virtq_split_unpop(q, n);
+		virtq_split_unpop(q, fresh);
+	q->kept.popped -= fresh;
+	q->kept.redone -= n - fresh;
 }
 
 /* Marks what lies behind a host pointer that came from this memory. */
@@ -105,7 +142,9 @@ bool virtq_pending(const struct virtq *q)
 
 bool virtq_enable_kick(struct virtq *q)
 {
-	return q->is_packed ? virtq_packed_enable_kick(q) : virtq_split_enable_kick(q);
+	bool more = q->is_packed ? virtq_packed_enable_kick(q) : virtq_split_enable_kick(q);
+
+	return more || virtq_to_redo(q);
 }
 
 void virtq_disable_kick(struct virtq *q)

@@ -52,6 +52,24 @@ struct virtq_packed {
 	uint16_t order[VIRTIO_QUEUE_MAX]; /* ids in the order popped, a ring of the size */
 };
 
+/* The chains that were popped and not yet published, as they stand in memory that outlives the
+ * process: virtq_inflight.c. What is written there is never read back while the ring runs. */
+struct virtq_inflight {
+	void *area;	  /* NULL: not kept, and the rest means nothing */
+	uint64_t counter; /* tells the order of pops */
+	uint64_t popped;  /* chains taken from the ring since the start */
+	uint16_t nredo, redone;
+	uint16_t batch_head; /* split: the chain pushed last */
+	uint16_t free_head;  /* packed: entries that hold no descriptor, linked by next */
+	uint16_t at;	/* packed: the entry for the next descriptor of the chain being popped */
+	uint16_t ndone; /* packed: chains pushed and not yet published */
+	uint16_t redo[VIRTIO_QUEUE_MAX]; /* heads or ids of a predecessor's, in their old order */
+	uint16_t next[VIRTIO_QUEUE_MAX];
+	struct {
+		uint16_t first, last; /* entries */
+	} of_id[VIRTIO_QUEUE_MAX], done[VIRTIO_QUEUE_MAX];
+};
+
 struct virtq {
 	struct guest_mem *mem;
 	uint16_t size;
@@ -61,16 +79,25 @@ struct virtq {
 		struct virtq_split split;
 		struct virtq_packed packed;
 	};
+	struct virtq_inflight kept;
 };
 
 /* Checks addresses, alignment, size (§2.7: a power of two; §2.8.10.1: packed, any) and, for packed
- * rings, the position. Sizes up to VIRTIO_QUEUE_MAX. Returns 0, -EINVAL or -EFAULT. */
+ * rings, the position. Sizes up to VIRTIO_QUEUE_MAX. With an in-flight area (s->inflight) that a
+ * predecessor used, goes on where that one was killed: the position is the area's, and the chains
+ * that it had not published are popped again first. Returns 0, -EINVAL (the area, too: it is of
+ * another version, too short or contradicts itself) or -EFAULT. */
 int virtq_init(struct virtq *q, struct guest_mem *mem, const struct virtq_setup *s);
 void virtq_pos_get(const struct virtq *q, struct virtq_pos *ret_pos);
 
 /* 1: a chain; 0: empty; negative: the driver broke the ring (loop, bad address, bad order, index
  * jump, id that is out of range or in flight): the queue stays broken until it is set up again. */
 int virtq_pop(struct virtq *q, struct virtq_chain *ret_chain);
+/* Chains that a killed predecessor had popped and that virtq_pop has not yet given again. */
+static inline unsigned virtq_to_redo(const struct virtq *q)
+{
+	return q->kept.area ? q->kept.nredo - q->kept.redone : 0u;
+}
 /* Writes the used element; the driver does not see it before virtq_publish. `written` bytes went to
  * the writable buffers. */
 void virtq_push(struct virtq *q, const struct virtq_chain *c, uint32_t written);
@@ -91,6 +118,12 @@ bool virtq_pending(const struct virtq *q);
  * the caller must look again. */
 bool virtq_enable_kick(struct virtq *q);
 void virtq_disable_kick(struct virtq *q);
+
+/* Bytes of the in-flight area of a ring of that size, and of one kind; it is aligned to 8. */
+uint64_t virtq_inflight_bytes(bool packed, uint16_t size);
+/* Nothing is in flight, and the position is kept elsewhere: whoever takes the area next begins
+ * anew. */
+void virtq_inflight_forget(void *area);
 
 /* Copies between a chain's readable or writable part at byte `off` and a buffer. Returns the bytes
  * copied, short at the end of the chain. */

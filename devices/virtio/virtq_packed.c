@@ -23,14 +23,9 @@
  * those with release: the batch becomes visible at once, as in a split ring. That costs one ordered
  * store a batch, and buffers that belong together (§2.8.9) need no further care. */
 #include <errno.h>
+#include <stddef.h>
 #include "devices/virtio/virtq_priv.h"
 
-/* §2.8.13, little-endian as every host we build for. */
-struct desc {
-	uint64_t addr;
-	uint32_t len;
-	uint16_t id, flags;
-};
 #define DESC_AVAIL (1 << 7)
 #define DESC_USED  (1 << 15)
 
@@ -39,17 +34,9 @@ struct desc {
 #define EVENT_DISABLE 1
 #define EVENT_DESC    2
 
-static struct desc *slot_of(const struct virtq *q, unsigned slot)
+static struct virtq_packed_desc *slot_of(const struct virtq *q, unsigned slot)
 {
-	return (struct desc *)q->packed.ring + slot;
-}
-
-static void forward(const struct virtq *q, struct virtq_place *p, unsigned n)
-{
-	unsigned to = p->slot + n;
-
-	p->wrap ^= to >= q->size;
-	p->slot = to >= q->size ? to - q->size : to;
+	return (struct virtq_packed_desc *)q->packed.ring + slot;
 }
 
 static void backward(const struct virtq *q, struct virtq_place *p, unsigned n)
@@ -67,6 +54,8 @@ int virtq_packed_init(struct virtq *q, const struct virtq_setup *s)
 		return -EINVAL;
 	if (pos->avail >= q->size || pos->used >= q->size)
 		return -EINVAL;
+	memset(v, 0, offsetof(struct virtq_packed, ndesc));
+	memset(v->ndesc, 0, q->size * sizeof(v->ndesc[0]));
 	v->ring_gpa = s->desc;
 	v->device_gpa = s->used;
 	v->ring = guest_mem_ptr(q->mem, s->desc, 16 * (uint64_t)q->size);
@@ -92,15 +81,38 @@ static bool is_available(uint16_t flags, bool wrap)
 	return !!(flags & DESC_AVAIL) == wrap && !!(flags & DESC_USED) != wrap;
 }
 
+bool virtq_packed_is_available(const struct virtq *q, struct virtq_place p)
+{
+	return is_available(__atomic_load_n(&slot_of(q, p.slot)->flags, __ATOMIC_ACQUIRE), p.wrap);
+}
+
+/* A predecessor may have written completions and been killed before it published their batch. The
+ * driver must not take them for part of a later one. */
+void virtq_packed_unmark_used(struct virtq *q)
+{
+	struct virtq_place p = q->packed.used;
+
+	for (unsigned n = q->packed.in_flight; n; n--) {
+		uint16_t *at = &slot_of(q, p.slot)->flags;
+		uint16_t flags = __atomic_load_n(at, __ATOMIC_RELAXED);
+
+		if (!!(flags & DESC_AVAIL) == p.wrap && !!(flags & DESC_USED) == p.wrap)
+			__atomic_store_n(at, flags ^ DESC_USED, __ATOMIC_RELAXED);
+		virtq_forward(q, &p, 1);
+	}
+	guest_mem_dirty(q->mem, q->packed.ring_gpa, 16 * (uint64_t)q->size);
+}
+
 /* §2.8.7: no chain inside, flags other than WRITE are ignored. */
-static int walk_table(struct virtq *q, const struct desc *indirect, struct virtq_chain *c)
+static int walk_table(
+	struct virtq *q, const struct virtq_packed_desc *indirect, struct virtq_chain *c)
 {
 	const uint8_t *table;
 	unsigned n;
 	int r = virtq_indirect_table(q, indirect->addr, indirect->len, &table, &n);
 
 	for (unsigned i = 0; r == 0 && i < n; i++) {
-		struct desc d;
+		struct virtq_packed_desc d;
 
 		virtq_load_desc(table, i, &d);
 		r = virtq_add_buffer(q, d.addr, d.len, d.flags, c);
@@ -115,12 +127,15 @@ static int walk(struct virtq *q, uint16_t first_flags, struct virtq_chain *c)
 	unsigned room = q->size - v->in_flight, slot = v->avail.slot;
 
 	for (unsigned n = 1; n <= room; n++) {
-		struct desc d;
+		struct virtq_packed_desc d;
 		int r;
 
 		virtq_load_desc(v->ring, slot, &d);
 		if (n == 1)
 			d.flags = first_flags;
+		r = q->kept.area ? virtq_packed_keep_desc(q, n == 1, &d) : 0;
+		if (r < 0)
+			return r;
 		if (!(d.flags & VIRTQ_DESC_INDIRECT))
 			r = virtq_add_buffer(q, d.addr, d.len, d.flags, c);
 		else if (n > 1 || d.flags & VIRTQ_DESC_NEXT) /* §2.8.19: alone */
@@ -156,8 +171,30 @@ int virtq_packed_pop(struct virtq *q, struct virtq_chain *c)
 	v->in_flight += n;
 	v->order[v->order_at] = c->head;
 	v->order_at = v->order_at + 1 == q->size ? 0 : v->order_at + 1;
-	forward(q, &v->avail, n);
+	virtq_forward(q, &v->avail, n);
+	if (q->kept.area) {
+		virtq_packed_keep(q, c->head, n);
+		q->kept.popped++;
+	}
 	return 1;
+}
+
+/* The slots may hold used descriptors by now: the chain stands in the area. */
+int virtq_packed_redo(struct virtq *q, struct virtq_chain *c)
+{
+	unsigned n = q->packed.ndesc[c->head];
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < n; i++) {
+		struct virtq_packed_desc d;
+
+		virtq_packed_kept_desc(q, c->head, i, &d);
+		if (!(d.flags & VIRTQ_DESC_INDIRECT))
+			r = virtq_add_buffer(q, d.addr, d.len, d.flags, c);
+		else
+			r = n == 1 ? walk_table(q, &d, c) : -EPROTO;
+	}
+	return r < 0 ? r : 1;
 }
 
 /* The chain is in flight no longer; returns its slots. */
@@ -176,6 +213,8 @@ void virtq_packed_unpop(struct virtq *q, unsigned n)
 
 	while (n--) {
 		v->order_at = (v->order_at ? v->order_at : q->size) - 1;
+		if (q->kept.area)
+			virtq_packed_unkeep(q, v->order[v->order_at]);
 		backward(q, &v->avail, land(q, v->order[v->order_at]));
 	}
 }
@@ -183,10 +222,12 @@ void virtq_packed_unpop(struct virtq *q, unsigned n)
 void virtq_packed_push(struct virtq *q, uint16_t id, uint32_t written)
 {
 	struct virtq_packed *v = &q->packed;
-	struct desc *d = slot_of(q, v->used.slot);
+	struct virtq_packed_desc *d = slot_of(q, v->used.slot);
 	uint16_t flags = v->used.wrap ? DESC_AVAIL | DESC_USED : 0;
 	unsigned n = land(q, id);
 
+	if (q->kept.area)
+		virtq_packed_kept_push(q, id);
 	if (written)
 		flags |= VIRTQ_DESC_WRITE; /* §2.8.3, §2.8.4: only then len counts */
 	__atomic_store_n(&d->len, written, __ATOMIC_RELAXED);
@@ -196,7 +237,7 @@ void virtq_packed_push(struct virtq *q, uint16_t id, uint32_t written)
 	else
 		v->first_flags = flags;
 	v->pending += n;
-	forward(q, &v->used, n);
+	virtq_forward(q, &v->used, n);
 }
 
 /* Does the slot that the driver asked for lie in the n slots from `from`? With the other wrap
@@ -218,7 +259,11 @@ bool virtq_packed_publish(struct virtq *q)
 
 	if (!n)
 		return false;
+	if (q->kept.area)
+		virtq_packed_kept_publish(q);
 	__atomic_store_n(&slot_of(q, from.slot)->flags, v->first_flags, __ATOMIC_RELEASE);
+	if (q->kept.area)
+		virtq_packed_kept_published(q);
 	v->told = v->used;
 	v->pending = 0;
 	guest_mem_dirty(q->mem, v->ring_gpa, 16 * (uint64_t)q->size);

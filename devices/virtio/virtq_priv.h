@@ -26,12 +26,52 @@ static inline void virtq_load_desc(const uint8_t *table, unsigned i, void *ret_d
 	atomic_signal_fence(memory_order_seq_cst);
 }
 
+/* A descriptor of a packed ring, §2.8.13, little-endian as every host we build for. */
+struct virtq_packed_desc {
+	uint64_t addr;
+	uint32_t len;
+	uint16_t id, flags;
+};
+static inline void virtq_forward(const struct virtq *q, struct virtq_place *p, unsigned n)
+{
+	unsigned to = p->slot + n;
+
+	p->wrap ^= to >= q->size;
+	p->slot = to >= q->size ? to - q->size : to;
+}
+
+/* The slot there is the driver's offer, not yet taken in that lap (§2.8.1). Acquires. */
+bool virtq_packed_is_available(const struct virtq *q, struct virtq_place p);
+/* In the slots from `used` to `avail`. */
+void virtq_packed_unmark_used(struct virtq *q);
+
+/* virtq_inflight.c, the areas of vhost-user's "Inflight I/O tracking". Each is called only with an
+ * area. init takes over what is in it, or makes a new one, when the ring's position is known. */
+int virtq_split_keep_init(struct virtq *q);
+void virtq_split_keep(struct virtq *q, uint16_t head);	 /* popped */
+void virtq_split_unkeep(struct virtq *q, uint16_t head); /* put back */
+void virtq_split_kept_push(struct virtq *q, uint16_t head);
+void virtq_split_kept_publish(struct virtq *q, unsigned n); /* n are visible now */
+int virtq_packed_keep_init(struct virtq *q);
+/* The next descriptor of the chain being popped, its `first` begins one. -EPROTO: no room. */
+int virtq_packed_keep_desc(struct virtq *q, bool first, const struct virtq_packed_desc *d);
+void virtq_packed_keep(struct virtq *q, uint16_t id, unsigned ndesc); /* the chain was popped */
+void virtq_packed_unkeep(struct virtq *q, uint16_t id);
+void virtq_packed_kept_push(struct virtq *q, uint16_t id);
+/* Around the store that makes a batch visible; the ring's `used` stands behind it already. */
+void virtq_packed_kept_publish(struct virtq *q);
+void virtq_packed_kept_published(struct virtq *q);
+/* Descriptor i of id's chain, as the area has it. */
+void virtq_packed_kept_desc(
+	const struct virtq *q, uint16_t id, unsigned i, struct virtq_packed_desc *ret_desc);
+
 /* As in virtq.h, for a ring of each kind. init finds q->mem and q->size set and checked; pop finds
  * c empty and the ring not broken, and need not set broken itself; push is what is left when the
  * buffers have been marked dirty. */
 int virtq_split_init(struct virtq *q, const struct virtq_setup *s);
 void virtq_split_pos(const struct virtq *q, struct virtq_pos *ret_pos);
 int virtq_split_pop(struct virtq *q, struct virtq_chain *c);
+int virtq_split_redo(struct virtq *q, struct virtq_chain *c); /* pops c->head again */
 void virtq_split_push(struct virtq *q, uint16_t head, uint32_t written);
 void virtq_split_unpop(struct virtq *q, unsigned n);
 bool virtq_split_publish(struct virtq *q);
@@ -42,6 +82,7 @@ void virtq_split_disable_kick(struct virtq *q);
 int virtq_packed_init(struct virtq *q, const struct virtq_setup *s);
 void virtq_packed_pos(const struct virtq *q, struct virtq_pos *ret_pos);
 int virtq_packed_pop(struct virtq *q, struct virtq_chain *c);
+int virtq_packed_redo(struct virtq *q, struct virtq_chain *c);
 void virtq_packed_push(struct virtq *q, uint16_t id, uint32_t written);
 void virtq_packed_unpop(struct virtq *q, unsigned n);
 bool virtq_packed_publish(struct virtq *q);

@@ -73,7 +73,7 @@ int virtq_split_init(struct virtq *q, const struct virtq_setup *s)
 
 	if (!is_pow2(s->size) || s->desc & 15 || s->avail & 1 || s->used & 3) /* §2.7 */
 		return -EINVAL;
-	v->used_gpa = s->used;
+	*v = (struct virtq_split){.used_gpa = s->used};
 	v->desc = guest_mem_ptr(q->mem, s->desc, 16 * (uint64_t)s->size);
 	v->avail = guest_mem_ptr(q->mem, s->avail, 6 + 2 * (uint64_t)s->size);
 	v->used = guest_mem_ptr(q->mem, s->used, used_bytes(q));
@@ -149,12 +149,29 @@ int virtq_split_pop(struct virtq *q, struct virtq_chain *c)
 	if (r < 0)
 		return r;
 	v->avail_idx++;
+	if (q->kept.area) {
+		virtq_split_keep(q, c->head);
+		q->kept.popped++;
+	}
 	return 1;
+}
+
+/* What is in flight, the driver leaves alone: its descriptors stand where they stood. */
+int virtq_split_redo(struct virtq *q, struct virtq_chain *c)
+{
+	int r = walk_chain(q, c);
+
+	return r < 0 ? r : 1;
 }
 
 void virtq_split_unpop(struct virtq *q, unsigned n)
 {
-	q->split.avail_idx -= n;
+	while (n--) {
+		uint16_t head = load16(&avail_of(q)->ring[--q->split.avail_idx % q->size]);
+
+		if (q->kept.area)
+			virtq_split_unkeep(q, head);
+	}
 }
 
 void virtq_split_push(struct virtq *q, uint16_t head, uint32_t written)
@@ -164,6 +181,8 @@ void virtq_split_push(struct virtq *q, uint16_t head, uint32_t written)
 	__atomic_store_n(&e->id, head, __ATOMIC_RELAXED);
 	__atomic_store_n(&e->len, written, __ATOMIC_RELAXED);
 	q->split.used_idx++;
+	if (q->kept.area)
+		virtq_split_kept_push(q, head);
 }
 
 /* §2.7.10.1: has the index passed `event` on its way from old to now? */
@@ -181,6 +200,8 @@ bool virtq_split_publish(struct virtq *q)
 		return false;
 	v->published = v->used_idx;
 	__atomic_store_n(&used_of(q)->idx, v->used_idx, __ATOMIC_RELEASE);
+	if (q->kept.area)
+		virtq_split_kept_publish(q, (uint16_t)(v->used_idx - old));
 	guest_mem_dirty(q->mem, v->used_gpa, used_bytes(q));
 	/* The driver writes used_event (or flags), then looks at idx; we the other way round. */
 	atomic_thread_fence(memory_order_seq_cst);
