@@ -14,6 +14,7 @@ struct args {
 	struct control_opts control;
 	char crash_path[PATH_MAX];
 	char api_socket[PATH_MAX + 8], event_monitor[PATH_MAX + 8]; /* "" = none */
+	char offload_api[PATH_MAX + 8];				    /* beside the API's socket */
 	struct log log;
 	bool probe, help, version;
 	bool seccomp; /* was asked for */

@@ -53,6 +53,8 @@ int vm_config_copy(const struct vm_config *from, struct vm_config *ret_to)
 	to.serial.path = to.console.path = NULL;
 	to.ndisks = from->ndisks;
 	to.nnets = from->nnets;
+	to.nvhost_users = from->nvhost_users;
+	to.nvdpas = from->nvdpas;
 	to.test_exit = from->test_exit;
 	if (!r)
 		r = copy_path(from->serial.path, &to.serial.path);
@@ -89,11 +91,17 @@ static int set_part(struct vm_config *c, const struct vm_part *p, const char *te
 	return r < 0 || !p->check ? r : p->check(part, &at, e);
 }
 
+#define VHOST_USER "vhost-user,"
+
 static int set_device(struct vm_config *c, const char *text, struct err *e)
 {
+	if (!strncmp(text, VHOST_USER, strlen(VHOST_USER)))
+		return vm_config_flag(c, "--device vhost-user", text + strlen(VHOST_USER), e);
 	if (strcmp(text, "test-exit"))
 		return err_set(e, ERR_USAGE, -EINVAL,
-			"--device: \"%s\" is not a device; allowed: test-exit", text);
+			"--device: \"%s\" is not a device; allowed: test-exit, or "
+			"vhost-user,type=…,socket=…",
+			text);
 	if (c->test_exit)
 		return err_set(e, ERR_USAGE, -EINVAL, "--device: test-exit given twice");
 	c->test_exit = true;
@@ -162,7 +170,7 @@ static int resolve_console(struct console_config *c, const char *key, struct err
 }
 
 /* A visit over every device that has an id, in the order in which default slots are given. */
-#define CONFIG_NAMED (CONFIG_DISKS + CONFIG_NETS + 3)
+#define CONFIG_NAMED (CONFIG_DISKS + CONFIG_NETS + CONFIG_VHOST_USERS + CONFIG_VDPAS + 3)
 struct named {
 	const char *flag, *id;
 	int transport, *slot;
@@ -178,6 +186,12 @@ static unsigned list_devices(struct vm_config *c, struct named *out)
 	for (unsigned i = 0; i < c->nnets; i++)
 		out[n++] =
 			(struct named){"--net", c->net[i].id, c->net[i].transport, &c->net[i].slot};
+	for (unsigned i = 0; i < c->nvhost_users; i++)
+		out[n++] = (struct named){"--device vhost-user", c->vhost_user[i].id,
+			c->vhost_user[i].transport, &c->vhost_user[i].slot};
+	for (unsigned i = 0; i < c->nvdpas; i++)
+		out[n++] = (struct named){
+			"--vdpa", c->vdpa[i].id, c->vdpa[i].transport, &c->vdpa[i].slot};
 	if (strcmp(c->rng.src, "off"))
 		out[n++] = (struct named){"--rng", "_rng", c->rng.transport, &c->rng.slot};
 	if (c->console.mode != CHR_OFF)
@@ -235,6 +249,10 @@ static int resolve_ids(struct vm_config *c)
 		r = default_id(&c->disk[i].id, "_disk", i);
 	for (unsigned i = 0; i < c->nnets && !r; i++)
 		r = default_id(&c->net[i].id, "_net", i);
+	for (unsigned i = 0; i < c->nvhost_users && !r; i++)
+		r = default_id(&c->vhost_user[i].id, "_vhost", i);
+	for (unsigned i = 0; i < c->nvdpas && !r; i++)
+		r = default_id(&c->vdpa[i].id, "_vdpa", i);
 	if (!r && c->vsock.cid && !c->vsock.id)
 		r = (c->vsock.id = strdup("_vsock")) ? 0 : -ENOMEM;
 	if (!r && !c->rng.src)
@@ -282,9 +300,20 @@ static int check_affinity(const struct cpus_config *c, struct err *e)
 	return 0;
 }
 
-bool vm_config_offloads(const struct vm_config *c)
+bool vm_config_offload_auto(const struct vm_config *c)
 {
 	bool any = false;
+
+	for (unsigned i = 0; i < c->ndisks; i++)
+		any |= c->disk[i].offload == OFFLOAD_AUTO;
+	for (unsigned i = 0; i < c->nnets; i++)
+		any |= c->net[i].offload == OFFLOAD_AUTO;
+	return any;
+}
+
+bool vm_config_offloads(const struct vm_config *c)
+{
+	bool any = c->nvhost_users || vm_config_offload_auto(c);
 
 	for (unsigned i = 0; i < c->ndisks; i++)
 		any |= c->disk[i].vhost_user;
@@ -302,8 +331,8 @@ static int resolve_memory(struct vm_config *c, struct err *e)
 		return 0;
 	if (m->mergeable || m->file)
 		return err_set(e, ERR_USAGE, -EINVAL,
-			"--memory %s: not together with a vhost_user device, which needs shared "
-			"memory",
+			"--memory %s: not together with a vhost_user or offload=auto device, which needs "
+			"shared memory",
 			m->file ? "file" : "mergeable");
 	m->shared = true;
 	return 0;
@@ -411,7 +440,21 @@ static int name_new(struct vm_config *c, struct vm_config *more)
 		return free_default_id(c, &more->disk[0].id, "_disk", c->ndisks);
 	if (more->nnets)
 		return free_default_id(c, &more->net[0].id, "_net", c->nnets);
+	if (more->nvhost_users)
+		return free_default_id(c, &more->vhost_user[0].id, "_vhost", c->nvhost_users);
+	if (more->nvdpas)
+		return free_default_id(c, &more->vdpa[0].id, "_vdpa", c->nvdpas);
 	return 0;
+}
+
+/* Of the device that c has more than before. */
+static const char *new_id(const struct vm_config *c, const struct vm_config *more)
+{
+	return more->ndisks	    ? c->disk[c->ndisks - 1].id
+	       : more->nnets	    ? c->net[c->nnets - 1].id
+	       : more->nvhost_users ? c->vhost_user[c->nvhost_users - 1].id
+	       : more->nvdpas	    ? c->vdpa[c->nvdpas - 1].id
+				    : c->vsock.id;
 }
 
 int vm_config_add(struct vm_config *c, struct vm_config *more, char ret_id[32], struct err *e)
@@ -437,10 +480,7 @@ int vm_config_add(struct vm_config *c, struct vm_config *more, char ret_id[32], 
 		vm_config_fini(&trial);
 		return r;
 	}
-	const char *id = p->max ? NULL : trial.vsock.id;
-	if (!id)
-		id = more->ndisks ? ((struct disk_config *)to)->id : ((struct net_config *)to)->id;
-	snprintf(ret_id, 32, "%s", id);
+	snprintf(ret_id, 32, "%s", new_id(&trial, more));
 	vm_config_fini(c);
 	*c = trial;
 	return 0;

@@ -13,8 +13,10 @@
 #include "vmm/base/err.h"
 #include "vmm/base/opts.h"
 
-#define CONFIG_DISKS 16
-#define CONFIG_NETS  8
+#define CONFIG_DISKS	   16
+#define CONFIG_NETS	   8
+#define CONFIG_VHOST_USERS 8
+#define CONFIG_VDPAS	   8
 
 struct cpus_config {
 	uint32_t boot, max; /* max 0 = boot */
@@ -36,13 +38,17 @@ struct payload_config {
 	char *kernel, *initramfs, *cmdline;
 };
 
+/* auto: a polyvisor-offload of the instance's own serves the device (offload_auto.h). */
+enum offload { OFFLOAD_OFF, OFFLOAD_AUTO };
+
 struct disk_config {
 	char *path, *id, *serial;
 	int fd; /* -1 = open path, or connect to vhost_socket */
 	bool vhost_user;
 	char *vhost_socket;
 	bool readonly, direct;
-	uint32_t queue_size;
+	int offload;
+	uint32_t num_queues, queue_size, poll;
 	int transport;
 	int slot; /* PCI slot, -1 = resolve */
 };
@@ -52,13 +58,34 @@ enum net_backend { NET_TAP, NET_PASST };
 struct net_config {
 	char *tap, *id, *forward;
 	int fd; /* a tap's, or a vhost-user connection's, -1 = none */
-	bool vhost_user;
+	bool vhost_user, vhost;
 	char *vhost_socket;
 	int backend;
+	int offload;
 	bool mac_given;
 	uint8_t mac[6];
 	uint32_t mtu;
+	uint32_t num_queues; /* two for each pair; the control queue is not counted */
+	uint32_t queue_size, poll;
+	int transport;
+	int slot;
+};
+
+/* --device vhost-user: any virtio device, served elsewhere. */
+struct vhost_user_config {
+	int type; /* see vhost_user_type_name() */
+	char *socket, *id;
+	int fd;		     /* connected, -1 = connect to socket */
+	uint32_t num_queues; /* 0 = as many as there are */
 	uint32_t queue_size;
+	int transport;
+	int slot;
+};
+const char *vhost_user_type_name(const struct vhost_user_config *v); /* "fs" */
+
+struct vdpa_config {
+	char *path, *id;
+	int fd; /* -1 = open path */
 	int transport;
 	int slot;
 };
@@ -100,6 +127,10 @@ struct vm_config {
 	unsigned ndisks;
 	struct net_config net[CONFIG_NETS];
 	unsigned nnets;
+	struct vhost_user_config vhost_user[CONFIG_VHOST_USERS];
+	unsigned nvhost_users;
+	struct vdpa_config vdpa[CONFIG_VDPAS];
+	unsigned nvdpas;
 	struct rng_config rng;
 	struct console_config serial, console;
 	struct vsock_config vsock;
@@ -118,10 +149,12 @@ int vm_config_flag(struct vm_config *c, const char *flag, const char *text, stru
 /* Fills what was left open and checks what concerns several parts: ids twice, slots twice, two
  * parts on the terminal, no kernel. What it has filled stays when it is called again. */
 int vm_config_resolve(struct vm_config *c, struct err *e);
-/* Moves the disk, net or vsock that `more` holds (exactly one) into the resolved c and resolves it.
+/* Moves the one device that `more` holds (exactly one) into the resolved c and resolves it.
  * Its id goes to ret_id. On error c is as it was; an id or a vsock that is there already is -EEXIST
  * and ERR_CONFLICT. `more` is vm_config_fini()'s afterwards either way. */
 int vm_config_add(struct vm_config *c, struct vm_config *more, char ret_id[32], struct err *e);
+/* Some device is to be served by a polyvisor-offload of the instance's own. */
+bool vm_config_offload_auto(const struct vm_config *c);
 /* Some device is served by another process, which has to map the guest's memory. */
 bool vm_config_offloads(const struct vm_config *c);
 /* The host CPUs that a vCPU is bound to: 1, or 0 when none are named for it. */

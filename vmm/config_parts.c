@@ -4,10 +4,12 @@
  * we do not is listed with its default, so that documents written for it are understood. */
 #include "vmm/config.h"
 
+#include <string.h>
 #include "arch/plan.h"
 #include "devices/pci/pci.h"
 #include "devices/virtio/virtio.h"
 #include "vmm/base/num.h"
+#include "vmm/config_unoffered.h"
 
 #define OPT(s, f, t, ...)                                                                          \
 	{                                                                                          \
@@ -16,6 +18,10 @@
 
 static const char *const transports[] = {"pci", "mmio", NULL};
 static const char *const net_backends[] = {"tap", "passt", NULL};
+static const char *const offloads[] = {"off", "auto", NULL};
+/* Those that vu_type_of() knows. */
+static const char *const device_types[] = {
+	"net", "blk", "console", "rng", "scsi", "vsock", "fs", "i2c", "can", "sound", "gpio", NULL};
 static const char *const chr_modes[] = {"off", "null", "tty", "pty", "file", "socket", NULL};
 static const char *const chr_json[] = {"Off", "Null", "Tty", "Pty", "File", "Socket", NULL};
 static const char *const pinned[] = {"vcpu", NULL};
@@ -31,6 +37,12 @@ static const char *const pinned[] = {"vcpu", NULL};
 #define OPT_QUEUE_SIZE(s)                                                                          \
 	OPT(s, queue_size, OPT_U32, .min = 2, .max = VIRTIO_QUEUE_MAX,                             \
 		.help = "entries in a ring, a power of two, 256 by default")
+#define OPT_OFFLOAD(s)                                                                             \
+	OPT(s, offload, OPT_ENUM, .values = offloads,                                              \
+		.help = "auto: a process of ours serves it, kept alive (off by default)")
+#define OPT_POLL(s)                                                                                \
+	OPT(s, poll, OPT_U32, .max = 100,                                                          \
+		.help = "percent of a core that looking at a ring may cost, 0 by default")
 #define OPT_ID(s) OPT(s, id, OPT_STR, .max = 31, .help = "name in logs, threads and events")
 
 static const struct opt cpus_opts[] = {
@@ -67,8 +79,12 @@ static const struct opt disk_opts[] = {
 	OPT(disk_config, readonly, OPT_BOOL, .help = "refuse writes"),
 	OPT(disk_config, direct, OPT_BOOL, .help = "bypass the host's page cache"),
 	OPT(disk_config, serial, OPT_STR, .max = 20, .help = "serial number, at most 20 bytes"),
-	OPT_ID(disk_config),
+	OPT_OFFLOAD(disk_config),
+	OPT(disk_config, num_queues, OPT_U32, .min = 1, .max = VIRTIO_QUEUES - 1,
+		.help = "rings, 1 by default"),
 	OPT_QUEUE_SIZE(disk_config),
+	OPT_POLL(disk_config),
+	OPT_ID(disk_config),
 	OPT_TRANSPORT(disk_config),
 	OPT_SLOT(disk_config),
 };
@@ -80,12 +96,17 @@ static const struct opt net_opts[] = {
 	OPT(net_config, vhost_user, OPT_BOOL, .help = "served by a vhost-user back-end"),
 	OPT(net_config, vhost_socket, OPT_STR, .min = 1, .max = 107,
 		.help = "unix socket of the back-end; or fd=N, connected"),
+	OPT(net_config, vhost, OPT_BOOL, .help = "served by the host's kernel, /dev/vhost-net"),
+	OPT_OFFLOAD(net_config),
 	OPT(net_config, forward, OPT_STR, .help = "arguments for passt, as \"-t 2222:22\""),
 	OPT(net_config, mac, OPT_MAC, .set_offset = offsetof(struct net_config, mac_given),
 		.help = "guest's address, random by default"),
 	OPT(net_config, mtu, OPT_U32, .min = 68, .max = 65535, .help = "told to the guest"),
-	OPT_ID(net_config),
+	OPT(net_config, num_queues, OPT_U32, .min = 2, .max = VIRTIO_QUEUES - 1,
+		.help = "rings, two for each pair, 2 by default"),
 	OPT_QUEUE_SIZE(net_config),
+	OPT_POLL(net_config),
+	OPT_ID(net_config),
 	OPT_TRANSPORT(net_config),
 	OPT_SLOT(net_config),
 };
@@ -120,6 +141,26 @@ static const struct opt vsock_opts[] = {
 	OPT_TRANSPORT(vsock_config),
 	OPT_SLOT(vsock_config),
 };
+static const struct opt vhost_user_opts[] = {
+	OPT(vhost_user_config, type, OPT_ENUM, .values = device_types, .required = true,
+		.help = "what the device is"),
+	OPT(vhost_user_config, socket, OPT_STR, .min = 1, .max = 107,
+		.help = "unix socket of the back-end"),
+	OPT(vhost_user_config, fd, OPT_FD, .help = "or a connected socket's file descriptor"),
+	OPT(vhost_user_config, num_queues, OPT_U32, .max = VIRTIO_QUEUES,
+		.help = "rings, as many as the back-end has by default"),
+	OPT_QUEUE_SIZE(vhost_user_config),
+	OPT_ID(vhost_user_config),
+	OPT_TRANSPORT(vhost_user_config),
+	OPT_SLOT(vhost_user_config),
+};
+static const struct opt vdpa_opts[] = {
+	OPT(vdpa_config, path, OPT_STR, .min = 1, .help = "/dev/vhost-vdpa-N"),
+	OPT(vdpa_config, fd, OPT_FD, .help = "or its open file descriptor"),
+	OPT_ID(vdpa_config),
+	OPT_TRANSPORT(vdpa_config),
+	OPT_SLOT(vdpa_config),
+};
 static const struct opt payload_opts[] = {
 	OPT(payload_config, kernel, OPT_STR, .min = 1, .help = "kernel of this chip"),
 	OPT(payload_config, initramfs, OPT_STR, .min = 1, .help = "initial RAM disk"),
@@ -130,114 +171,6 @@ static const struct opt machine_opts[] = {
 		.help = "pins every default that a guest can see"),
 	OPT(machine_config, packed, OPT_BOOL,
 		.help = "virtio devices offer packed rings (off by default)"),
-};
-
-/* What cloud-hypervisor's v1 has and we do not, with the defaults of its API description. */
-#define NO_IOMMU                                                                                   \
-	{"iommu", "false"},                                                                        \
-	{                                                                                          \
-		"pci_segment", "0"                                                                 \
-	}
-#define NO_RATE_LIMIT                                                                              \
-	{                                                                                          \
-		"rate_limiter_config", "null"                                                      \
-	}
-
-static const struct opt_unoffered cpus_not[] = {
-	{"topology", "null"},
-	{"kvm_hyperv", "false"},
-	{"max_phys_bits", "46"},
-	{"nested", "true"},
-	{"features", "{\"amx\": false}"},
-	{"core_scheduling", "\"Vm\""},
-};
-static const struct opt_unoffered memory_not[] = {
-	{"hotplug_method", "\"Acpi\""},
-	{"hotplug_size", "null"},
-	{"hotplugged_size", "null"},
-	{"reserve", "false"},
-	{"zones", "null"},
-};
-static const struct opt_unoffered disk_not[] = {
-	NO_IOMMU,
-	NO_RATE_LIMIT,
-	{"num_queues", "1"},
-	{"rate_limit_group", "null"},
-	{"queue_affinity", "null"},
-	{"backing_files", "false"},
-	{"sparse", "true"},
-	{"image_type", "\"Raw\""},
-	{"lock_granularity", "\"ByteRange\""},
-	{"disable_io_uring", "false"},
-	{"disable_aio", "false"},
-};
-static const struct opt_unoffered net_not[] = {
-	NO_IOMMU,
-	NO_RATE_LIMIT,
-	{"vhost_mode", "\"Client\""},
-	{"num_queues", "2"},
-	{"ip", "\"192.168.249.1\""},
-	{"mask", "\"255.255.255.0\""},
-	{"host_mac", "null"},
-	{"fds", "null"},
-	{"offload_tso", "true"},
-	{"offload_ufo", "true"},
-	{"offload_csum", "true"},
-};
-static const struct opt_unoffered rng_not[] = {NO_IOMMU, {"id", "null"}};
-static const struct opt_unoffered serial_not[] = {{"iommu", "false"}};
-static const struct opt_unoffered console_not[] = {NO_IOMMU, {"id", "null"}};
-static const struct opt_unoffered vsock_not[] = {NO_IOMMU};
-static const struct opt_unoffered payload_not[] = {
-	{"firmware", "null"},
-	{"igvm", "null"},
-	{"host_data", "null"},
-};
-static const struct opt_unoffered platform_not[] = {
-	{"num_pci_segments", "1"},
-	{"iommu_segments", "null"},
-	{"iommu_address_width_bits", "64"},
-	{"serial_number", "null"},
-	{"uuid", "null"},
-	{"oem_strings", "null"},
-	{"system_serial_number", "null"},
-	{"system_uuid", "null"},
-	{"system_manufacturer", "null"},
-	{"system_product_name", "null"},
-	{"system_version", "null"},
-	{"system_family", "null"},
-	{"system_sku_number", "null"},
-	{"chassis_asset_tag", "null"},
-	{"tdx", "false"},
-	{"sev_snp", "false"},
-	{"iommufd", "false"},
-	{"vfio_p2p_dma", "true"},
-};
-static const struct opt_unoffered debug_console_not[] = {
-	{"mode", "\"Off\""},
-	{"file", "null"},
-	{"iobase", "233"},
-};
-static const struct opt_unoffered config_not[] = {
-	{"rate_limit_groups", "null"},
-	{"balloon", "null"},
-	{"fs", "null"},
-	{"generic_vhost_user", "null"},
-	{"pmem", "null"},
-	{"devices", "null"},
-	{"user_devices", "null"},
-	{"vdpa", "null"},
-	{"numa", "null"},
-	{"iommu", "false"},
-	{"watchdog", "false"},
-	{"rtc", "null"},
-	{"pvpanic", "false"},
-	{"pci_segments", "null"},
-	{"tpm", "null"},
-	{"landlock_enable", "false"},
-	{"landlock_rules", "null"},
-	{"sgx_epc", "null"},
-	{"gdb", "false"},
 };
 
 static const struct opt config_opts[] = {
@@ -266,6 +199,13 @@ static const struct opt_table console_table = TABLE("--console", "virtio-console
 	console_opts, console_not, console_config, "mode");
 static const struct opt_table vsock_table = TABLE(
 	"--vsock", "virtio-vsock over a unix socket", vsock_opts, vsock_not, vsock_config, NULL);
+static const struct opt_table vhost_user_table = {.flag = "--device vhost-user",
+	.help = "any device of a vhost-user back-end; may be repeated",
+	.opts = vhost_user_opts,
+	.n = ARRAY_SIZE(vhost_user_opts),
+	.size = sizeof(struct vhost_user_config)};
+static const struct opt_table vdpa_table = TABLE("--vdpa",
+	"a vDPA device of the host; may be repeated", vdpa_opts, vdpa_not, vdpa_config, NULL);
 static const struct opt_table payload_table =
 	TABLE(NULL, "what the guest boots", payload_opts, payload_not, payload_config, NULL);
 static const struct opt_table machine_table = {.flag = "--machine",
@@ -282,6 +222,11 @@ static const struct opt_table debug_console_table = {.help = "port 0xe9, not off
 const struct opt_table vm_config_table =
 	TABLE(NULL, "one virtual machine", config_opts, config_not, vm_config, NULL);
 
+const char *vhost_user_type_name(const struct vhost_user_config *v)
+{
+	return device_types[v->type];
+}
+
 /* ---- defaults, and what a table cannot say ---- */
 
 static void init_cpus(void *part)
@@ -296,7 +241,8 @@ static void init_memory(void *part)
 
 static void init_disk(void *part)
 {
-	*(struct disk_config *)part = (struct disk_config){.fd = -1, .queue_size = 256, .slot = -1};
+	*(struct disk_config *)part =
+		(struct disk_config){.fd = -1, .num_queues = 1, .queue_size = 256, .slot = -1};
 }
 
 static int check_queue_size(uint32_t size, const struct opt_at *at, struct err *e)
@@ -326,14 +272,16 @@ static int check_disk(const void *part, const struct opt_at *at, struct err *e)
 
 	if (r < 0)
 		return r;
-	if (d->vhost_user && (d->path || d->serial || d->readonly || d->direct))
+	if (d->vhost_user && (d->path || d->serial || d->readonly || d->direct || d->poll))
 		return err_set(e, ERR_USAGE, -EINVAL,
-			"%s: path, serial, readonly and direct are the back-end's to know with "
-			"vhost_user=on",
+			"%s: path, serial, readonly, direct and poll are the back-end's to know "
+			"with vhost_user=on",
 			at->path);
-	if (d->vhost_user)
-		return check_queue_size(d->queue_size, at, e);
-	if (!d->path == (d->fd < 0))
+	if (d->vhost_user && d->offload)
+		return err_set(e, ERR_USAGE, -EINVAL,
+			"%s: offload=auto starts the back-end itself; give that or vhost_user=on",
+			at->path);
+	if (!d->vhost_user && !d->path == (d->fd < 0))
 		return err_set(
 			e, ERR_USAGE, -EINVAL, "%s: give exactly one of path and fd", at->path);
 	return check_queue_size(d->queue_size, at, e);
@@ -341,7 +289,43 @@ static int check_disk(const void *part, const struct opt_at *at, struct err *e)
 
 static void init_net(void *part)
 {
-	*(struct net_config *)part = (struct net_config){.fd = -1, .queue_size = 256, .slot = -1};
+	*(struct net_config *)part =
+		(struct net_config){.fd = -1, .num_queues = 2, .queue_size = 256, .slot = -1};
+}
+
+/* Who serves an interface: at most one of them, and what goes with it. */
+static int check_server(const struct net_config *n, const struct opt_at *at, struct err *e)
+{
+	if (n->vhost_user + n->vhost + (n->offload != 0) > 1)
+		return err_set(e, ERR_USAGE, -EINVAL,
+			"%s: give one of vhost_user=on, vhost=on and offload=auto", at->path);
+	if (n->vhost_user && (n->tap || n->backend == NET_PASST))
+		return err_set(e, ERR_USAGE, -EINVAL,
+			"%s: tap and backend=passt do not go with vhost_user=on", at->path);
+	if (n->vhost && n->backend == NET_PASST)
+		return err_set(e, ERR_USAGE, -EINVAL,
+			"%s: vhost=on goes with a tap, not with backend=passt", at->path);
+	if ((n->vhost_user || n->vhost) && n->poll)
+		return err_set(e, ERR_USAGE, -EINVAL,
+			"%s: poll is the back-end's to know with %s=on", at->path,
+			n->vhost ? "vhost" : "vhost_user");
+	return 0;
+}
+
+static int check_pairs(const struct net_config *n, const struct opt_at *at, struct err *e)
+{
+	if (n->num_queues % 2)
+		return err_set(e, ERR_USAGE, -EINVAL,
+			"%s%snum_queues: %u is odd; allowed: 2 to %d, two for each pair", at->path,
+			at->json ? "." : " ", n->num_queues, VIRTIO_QUEUES - 1);
+	if (n->num_queues > 2 && n->backend == NET_PASST)
+		return err_set(e, ERR_USAGE, -EINVAL,
+			"%s: backend=passt has one pair: num_queues=2", at->path);
+	if (n->num_queues > 2 && n->fd >= 0 && !n->vhost_user)
+		return err_set(e, ERR_USAGE, -EINVAL,
+			"%s: a tap given as fd has one pair: num_queues=2, or name it: tap=NAME",
+			at->path);
+	return 0;
 }
 
 static int check_net(const void *part, const struct opt_at *at, struct err *e)
@@ -349,11 +333,12 @@ static int check_net(const void *part, const struct opt_at *at, struct err *e)
 	const struct net_config *n = part;
 	int r = check_vhost(n->vhost_user, n->vhost_socket, n->fd, at, e);
 
+	if (!r)
+		r = check_server(n, at, e);
+	if (!r)
+		r = check_pairs(n, at, e);
 	if (r < 0)
 		return r;
-	if (n->vhost_user && (n->tap || n->backend == NET_PASST))
-		return err_set(e, ERR_USAGE, -EINVAL,
-			"%s: tap and backend=passt do not go with vhost_user=on", at->path);
 	if (n->backend == NET_PASST && (n->tap || n->fd >= 0))
 		return err_set(
 			e, ERR_USAGE, -EINVAL, "%s: tap and fd go with backend=tap only", at->path);
@@ -363,6 +348,37 @@ static int check_net(const void *part, const struct opt_at *at, struct err *e)
 	if (n->tap && n->fd >= 0)
 		return err_set(e, ERR_USAGE, -EINVAL, "%s: give one of tap and fd", at->path);
 	return check_queue_size(n->queue_size, at, e);
+}
+
+static void init_vhost_user(void *part)
+{
+	*(struct vhost_user_config *)part =
+		(struct vhost_user_config){.fd = -1, .queue_size = 256, .slot = -1};
+}
+
+static int check_vhost_user(const void *part, const struct opt_at *at, struct err *e)
+{
+	const struct vhost_user_config *v = part;
+
+	if (!v->socket == (v->fd < 0))
+		return err_set(
+			e, ERR_USAGE, -EINVAL, "%s: give exactly one of socket and fd", at->path);
+	return check_queue_size(v->queue_size, at, e);
+}
+
+static void init_vdpa(void *part)
+{
+	*(struct vdpa_config *)part = (struct vdpa_config){.fd = -1, .slot = -1};
+}
+
+static int check_vdpa(const void *part, const struct opt_at *at, struct err *e)
+{
+	const struct vdpa_config *v = part;
+
+	if (!v->path == (v->fd < 0))
+		return err_set(
+			e, ERR_USAGE, -EINVAL, "%s: give exactly one of path and fd", at->path);
+	return 0;
 }
 
 static void init_rng(void *part)
@@ -429,6 +445,9 @@ const struct vm_part vm_parts[] = {
 	PART("payload", payload, payload),
 	PART("disks", disk, disk, LIST(ndisks, CONFIG_DISKS), .check = check_disk),
 	PART("net", net, net, LIST(nnets, CONFIG_NETS), .check = check_net),
+	PART("vhost_user_devices", vhost_user, vhost_user, LIST(nvhost_users, CONFIG_VHOST_USERS),
+		.check = check_vhost_user),
+	PART("vdpa", vdpa, vdpa, LIST(nvdpas, CONFIG_VDPAS), .check = check_vdpa),
 	PART("rng", rng, rng),
 	PART("serial", serial, serial),
 	PART("console", console, console),

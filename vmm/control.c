@@ -10,9 +10,12 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <stdio.h>
 #include <sys/signalfd.h>
+#include <sys/wait.h>
 #include "vmm/base/cleanup.h"
 #include "vmm/control_internal.h"
+#include "vmm/supervisor.h"
 
 /* ---- answers ---- */
 
@@ -380,6 +383,63 @@ static int watch_signals(struct control *c)
 	return c->signals.fd < 0 ? -errno : ev_add(c->loop, &c->signals, EPOLLIN);
 }
 
+/* ---- offload=auto ---- */
+
+/* "killed by signal 9" */
+static void say_end(int wait_status, char text[48])
+{
+	if (WIFSIGNALED(wait_status))
+		snprintf(text, 48, "killed by signal %d", WTERMSIG(wait_status));
+	else
+		snprintf(text, 48, "status %d", WEXITSTATUS(wait_status));
+}
+
+static void on_restart(struct control *c, const struct supervisor_status *st)
+{
+	char how[48];
+
+	c->res.offload.pid = st->pid;
+	c->res.offload.restarts = st->restarts;
+	say_end(st->wait_status, how);
+	if (!st->pid) {
+		log_limited(c->opts.log, &c->offload_log, LOG_WARN, "offload",
+			"polyvisor-offload has ended (%s) and cannot be started; it is tried again",
+			how);
+		return;
+	}
+	log_limited(c->opts.log, &c->offload_log, LOG_WARN, "offload",
+		"polyvisor-offload has ended (%s) and was started again, pid %d", how, st->pid);
+	events_started(&c->events, "offload", "restarted", st->pid);
+}
+
+static void on_offload_news(struct ev_fd *w, uint32_t events)
+{
+	struct control *c = container_of(w, struct control, offload_news);
+	struct supervisor_status st;
+	int r;
+
+	(void)events;
+	while ((r = supervisor_news(c->opts.supervisor, &st)) > 0)
+		on_restart(c, &st);
+	if (r == 0)
+		return;
+	log_line(c->opts.log, LOG_ERROR, "offload",
+		"the supervisor is gone: nothing starts polyvisor-offload again");
+	c->res.offload.pid = 0;
+	ev_del(w);
+}
+
+static int watch_offload(struct control *c)
+{
+	if (!c->opts.supervisor)
+		return 0;
+	c->res.offload.supervisor = c->opts.supervisor;
+	c->res.offload.api_path = c->opts.offload_api;
+	c->offload_news = (struct ev_fd){
+		.fd = supervisor_news_fd(c->opts.supervisor), .ready = on_offload_news};
+	return ev_add(c->loop, &c->offload_news, EPOLLIN);
+}
+
 /* ---- life ---- */
 
 int control_new(const struct control_opts *o, struct control **ret_control)
@@ -399,6 +459,8 @@ int control_new(const struct control_opts *o, struct control **ret_control)
 	r = ev_loop_new(&c->loop);
 	if (!r)
 		r = watch_signals(c);
+	if (!r)
+		r = watch_offload(c);
 	if (r < 0) {
 		control_free(c);
 		return r;
@@ -411,6 +473,8 @@ void control_free(struct control *c)
 {
 	if (!c)
 		return;
+	if (c->offload_news.loop)
+		ev_del(&c->offload_news);
 	if (c->signals.loop)
 		ev_del(&c->signals);
 	cleanup_closep(&c->signals.fd);

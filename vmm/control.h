@@ -73,9 +73,11 @@ struct vm_event {
 	struct ev_msg msg;
 	void *arg;	    /* the subscriber's */
 	uint64_t since_ns;  /* CLOCK_MONOTONIC since the process's control was made */
-	const char *source; /* static: "vmm", "vm", "virtio-device", "guest" */
+	const char *source; /* static: "vmm", "vm", "virtio-device", "guest",
+			       "offload" */
 	const char *event;  /* static */
 	char id[32];	    /* of the device, or "" */
+	pid_t pid;	    /* of a process that was started; 0 = none is meant */
 };
 
 /* Where events go. loop outlives control_run(). */
@@ -91,6 +93,8 @@ struct control_opts {
 	bool exit_on_reboot;	/* a guest's reset ends the process instead */
 	bool no_shutdown;	/* a guest that switches itself off goes back to created */
 	struct vm_events events;
+	struct supervisor *supervisor; /* for offload=auto; NULL = that is not offered */
+	const char *offload_api;       /* where its process answers polyctl offload; NULL */
 	/* How long vm.pause, vm.devices and vm.coredump wait for a device that is busy with I/O (a
 	 * network file system that is away); then they fail and the guest goes on. 0 = 10000. */
 	unsigned patience_ms;

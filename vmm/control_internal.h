@@ -34,8 +34,9 @@ struct control {
 	struct control_opts opts;
 	struct events events;
 	struct log_limit reboots; /* a guest may do nothing else */
+	struct log_limit offload_log;
 	struct ev_loop *loop;
-	struct ev_fd signals;
+	struct ev_fd signals, offload_news;
 	struct list queue; /* struct vm_cmd */
 	enum vm_state state;
 	struct vm_config *config; /* resolved; NULL in VM_NONE */

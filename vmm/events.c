@@ -12,7 +12,8 @@ void events_init(struct events *ev, const struct vm_events *to, struct log *log)
 	*ev = (struct events){.to = *to, .start_ns = ev_now_ns(), .log = log};
 }
 
-static void post(struct events *ev, const char *source, const char *event, const char *id)
+static void post(
+	struct events *ev, const char *source, const char *event, const char *id, pid_t pid)
 {
 	log_line(ev->log, LOG_DEBUG, *id ? id : "vmm", "%s %s", source, event);
 	if (!ev->to.loop)
@@ -26,12 +27,18 @@ static void post(struct events *ev, const char *source, const char *event, const
 	e->source = source;
 	e->event = event;
 	snprintf(e->id, sizeof(e->id), "%s", id);
+	e->pid = pid;
 	ev_post(ev->to.loop, &e->msg);
 }
 
 void events_post(struct events *ev, const char *source, const char *event)
 {
-	post(ev, source, event, "");
+	post(ev, source, event, "", 0);
+}
+
+void events_started(struct events *ev, const char *source, const char *event, pid_t pid)
+{
+	post(ev, source, event, "", pid);
 }
 
 /* Several threads may open the new window at once; then a few more pass. */
@@ -54,19 +61,19 @@ void events_notice(struct events *ev, const char *id, enum dev_notice n)
 	}
 	switch (n) {
 	case DEV_NOTICE_ACTIVATED:
-		post(ev, "virtio-device", "activated", id);
+		post(ev, "virtio-device", "activated", id, 0);
 		break;
 	case DEV_NOTICE_RESET:
-		post(ev, "virtio-device", "reset", id);
+		post(ev, "virtio-device", "reset", id, 0);
 		break;
 	case DEV_NOTICE_PANIC:
-		post(ev, "guest", "panic", "");
+		post(ev, "guest", "panic", "", 0);
 		break;
 	case DEV_NOTICE_DISCONNECTED:
-		post(ev, "virtio-device", "disconnected", id);
+		post(ev, "virtio-device", "disconnected", id, 0);
 		break;
 	case DEV_NOTICE_RECONNECTED:
-		post(ev, "virtio-device", "reconnected", id);
+		post(ev, "virtio-device", "reconnected", id, 0);
 		break;
 	}
 }

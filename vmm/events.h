@@ -20,6 +20,8 @@ struct events {
 void events_init(struct events *ev, const struct vm_events *to, struct log *log);
 /* Any thread; never blocks. source and event are static text. */
 void events_post(struct events *ev, const char *source, const char *event);
+/* The same of a process that was started. */
+void events_started(struct events *ev, const char *source, const char *event, pid_t pid);
 /* What a guest's driver brought about: at most EVENTS_NOTICES a second, the rest is dropped. ev
  * NULL: nobody listens. */
 #define EVENTS_NOTICES 256

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include "offload/vdpa.h"
+#include "offload/vhost_kernel.h"
 #include "offload/vu_proxy.h"
 #include "vmm/base/cleanup.h"
 #include "vmm/base/fd_arg.h"
@@ -75,20 +77,34 @@ static int own_fd(const char *flag, const char *id, int fd, struct err *e)
 	return fd < 0 ? -1 : fd_duplicate(flag, id, fd, e);
 }
 
-/* Connects to a device's back-end; o is its front half. */
-static int open_peer(struct host_res *h, struct vu_peer_opts *o, const char *flag, const char *id,
-	const char *socket, int given_fd, uint32_t queue_size, struct vu_peer **ret_peer,
-	struct err *e)
+void host_disk_front(const struct disk_config *d, struct vu_peer_opts *ret)
 {
-	cleanup_fd int fd = own_fd(flag, id, given_fd, e);
+	vu_peer_opts_blk(ret);
+	ret->queues = d->num_queues;
+	ret->queue_size = (uint16_t)d->queue_size;
+	ret->flag = "--disk";
+	ret->id = d->id;
+}
+
+void host_net_front(const struct net_config *n, struct vu_peer_opts *ret)
+{
+	vu_peer_opts_net(ret, n->mac, (uint16_t)n->mtu);
+	ret->queues = n->num_queues;
+	ret->queue_size = (uint16_t)n->queue_size;
+	ret->flag = "--net";
+	ret->id = n->id;
+}
+
+/* Connects to a device's back-end; o is its front half. */
+static int open_peer(struct host_res *h, struct vu_peer_opts *o, const char *socket, int given_fd,
+	struct vu_peer **ret_peer, struct err *e)
+{
+	cleanup_fd int fd = own_fd(o->flag, o->id, given_fd, e);
 
 	if (given_fd >= 0 && fd < 0)
 		return fd;
 	o->socket = socket;
 	o->fd = fd;
-	o->queue_size = (uint16_t)queue_size;
-	o->flag = flag;
-	o->id = id;
 	o->log = h->log;
 	int r = vu_peer_open(o, ret_peer, e);
 	if (!r)
@@ -101,18 +117,36 @@ static int open_disk_peer(
 {
 	struct vu_peer_opts o;
 
-	vu_peer_opts_blk(&o);
-	return open_peer(
-		h, &o, "--disk", d->id, d->vhost_socket, d->fd, d->queue_size, &h->disk_peer[i], e);
+	host_disk_front(d, &o);
+	return open_peer(h, &o, d->vhost_socket, d->fd, &h->disk_peer[i], e);
 }
 
 static int open_net_peer(struct host_res *h, const struct net_config *n, unsigned i, struct err *e)
 {
 	struct vu_peer_opts o;
 
-	vu_peer_opts_net(&o, n->mac, (uint16_t)n->mtu);
-	return open_peer(
-		h, &o, "--net", n->id, n->vhost_socket, n->fd, n->queue_size, &h->net_peer[i], e);
+	host_net_front(n, &o);
+	return open_peer(h, &o, n->vhost_socket, n->fd, &h->net_peer[i], e);
+}
+
+static int open_vhost_user(
+	struct host_res *h, const struct vhost_user_config *v, unsigned i, struct err *e)
+{
+	const char *type = vhost_user_type_name(v), *why = "it is unknown";
+	struct vu_peer_opts o;
+	int r = vu_type_of(type);
+
+	if (r >= 0)
+		r = vu_peer_opts_generic(&o, (unsigned)r, &why);
+	if (r < 0)
+		return err_set(
+			e, ERR_USAGE, r, "--device vhost-user %s: type=%s: %s", v->id, type, why);
+	if (v->num_queues)
+		o.queues = v->num_queues;
+	o.queue_size = (uint16_t)v->queue_size;
+	o.flag = "--device vhost-user";
+	o.id = v->id;
+	return open_peer(h, &o, v->socket, v->fd, &h->vhost_user[i], e);
 }
 
 static int open_disk(struct host_res *h, const struct disk_config *d, unsigned i, struct err *e)
@@ -143,7 +177,7 @@ static int open_passt(struct host_res *h, const struct net_config *n, unsigned i
 	if (r < 0)
 		return r;
 	h->passt[i] = pid;
-	r = netdev_stream_new(fd, &h->net[i]);
+	r = netdev_stream_new(fd, &h->net[i][0]);
 	if (r < 0) {
 		close(fd);
 		return err_set(e, ERR_HOST, r, "--net %s: %s", n->id, strerrordesc_np(-r));
@@ -158,7 +192,43 @@ static int open_net(struct host_res *h, const struct net_config *n, unsigned i, 
 	cleanup_fd int fd = own_fd("--net", n->id, n->fd, e);
 	if (n->fd >= 0 && fd < 0)
 		return fd;
-	int r = netdev_tap_open(n->tap, fd, "--net", n->id, &h->net[i], e);
+	int r = netdev_tap_open_queues(
+		n->tap, fd < 0 ? NULL : &fd, n->num_queues / 2, "--net", n->id, h->net[i], e);
+	if (!r)
+		steal_fd(&fd);
+	return r;
+}
+
+static int open_vhost_net(struct host_res *h, const struct net_config *n, unsigned i, struct err *e)
+{
+	cleanup_fd int fd = own_fd("--net", n->id, n->fd, e);
+	struct vhost_net_opts o = {
+		.tap = n->tap,
+		.tap_fd = fd < 0 ? NULL : &fd,
+		.pairs = n->num_queues / 2,
+		.mtu = (uint16_t)n->mtu,
+		.queue_size = (uint16_t)n->queue_size,
+		.flag = "--net",
+		.id = n->id,
+	};
+
+	if (n->fd >= 0 && fd < 0)
+		return fd;
+	memcpy(o.mac, n->mac, sizeof(o.mac));
+	int r = vhost_net_open(&o, &h->vhost_net[i], e);
+	if (!r)
+		steal_fd(&fd);
+	return r;
+}
+
+static int open_vdpa(struct host_res *h, const struct vdpa_config *v, unsigned i, struct err *e)
+{
+	cleanup_fd int fd = own_fd("--vdpa", v->id, v->fd, e);
+	const struct vdpa_opts o = {.path = v->path, .fd = fd, .flag = "--vdpa", .id = v->id};
+
+	if (v->fd >= 0 && fd < 0)
+		return fd;
+	int r = vdpa_open(&o, &h->vdpa[i], e);
 	if (!r)
 		steal_fd(&fd);
 	return r;
@@ -204,26 +274,64 @@ static int open_rng(const struct rng_config *c, int *ret_fd, struct err *e)
 	return 0;
 }
 
-/* Those that are not open yet. */
-static int open_devices(struct host_res *h, const struct vm_config *c, struct err *e)
+static int open_disks(struct host_res *h, const struct vm_config *c, struct err *e)
 {
 	int r = 0;
 
-	for (unsigned i = 0; i < c->ndisks && !r; i++)
-		if (c->disk[i].vhost_user && !h->disk_peer[i])
-			r = open_disk_peer(h, &c->disk[i], i, e);
-		else if (!c->disk[i].vhost_user && !h->disk[i])
-			r = open_disk(h, &c->disk[i], i, e);
+	for (unsigned i = 0; i < c->ndisks && !r; i++) {
+		const struct disk_config *d = &c->disk[i];
+		if (d->vhost_user && !h->disk_peer[i])
+			r = open_disk_peer(h, d, i, e);
+		else if (!d->vhost_user && !d->offload && !h->disk[i])
+			r = open_disk(h, d, i, e);
+	}
+	return r;
+}
+
+static int open_nets(struct host_res *h, const struct vm_config *c, struct err *e)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < c->nnets && !r; i++) {
+		const struct net_config *n = &c->net[i];
+		if (n->vhost_user && !h->net_peer[i])
+			r = open_net_peer(h, n, i, e);
+		else if (n->vhost && !h->vhost_net[i])
+			r = open_vhost_net(h, n, i, e);
+		else if (!n->vhost_user && !n->vhost && !n->offload && !h->net[i][0])
+			r = open_net(h, n, i, e);
+	}
+	return r;
+}
+
+static int open_served(struct host_res *h, const struct vm_config *c, struct err *e)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < c->nvhost_users && !r; i++)
+		if (!h->vhost_user[i])
+			r = open_vhost_user(h, &c->vhost_user[i], i, e);
+	for (unsigned i = 0; i < c->nvdpas && !r; i++)
+		if (!h->vdpa[i])
+			r = open_vdpa(h, &c->vdpa[i], i, e);
+	return r;
+}
+
+/* Those that are not open yet. */
+static int open_devices(struct host_res *h, const struct vm_config *c, struct err *e)
+{
+	int r = open_disks(h, c, e);
+
 	if (!r && h->rng_fd < 0)
 		r = open_rng(&c->rng, &h->rng_fd, e);
-	for (unsigned i = 0; i < c->nnets && !r; i++)
-		if (c->net[i].vhost_user && !h->net_peer[i])
-			r = open_net_peer(h, &c->net[i], i, e);
-		else if (!c->net[i].vhost_user && !h->net[i])
-			r = open_net(h, &c->net[i], i, e);
+	if (!r)
+		r = open_nets(h, c, e);
+	if (!r)
+		r = open_served(h, c, e);
 	if (!r && c->vsock.cid && !h->vsock)
 		r = open_vsock(h, &c->vsock, e);
-	return r;
+	/* Last: what it needs is known to be right. */
+	return r ? r : offload_auto_open(h, c, e);
 }
 
 /* The kernel ignores CPUs that are not there as long as one is: a typing error would go unnoticed.
@@ -268,8 +376,14 @@ static int open_all(struct host_res *h, const struct vm_config *c, struct err *e
 
 int host_res_open(struct host_res *h, const struct vm_config *c, struct log *log, struct err *e)
 {
-	*h = (struct host_res){
-		.log = log, .kvm = {.fd = -1}, .kernel_fd = -1, .initrd_fd = -1, .rng_fd = -1};
+	const struct offload_auto offload = h->offload;
+
+	*h = (struct host_res){.log = log,
+		.kvm = {.fd = -1},
+		.kernel_fd = -1,
+		.initrd_fd = -1,
+		.rng_fd = -1,
+		.offload = offload};
 	int r = open_all(h, c, e);
 	if (r < 0)
 		host_res_close(h);
@@ -298,19 +412,27 @@ void host_res_close(struct host_res *h)
 	chr_free(h->console);
 	chr_free(h->serial);
 	for (unsigned i = 0; i < CONFIG_NETS; i++) {
-		netdev_free(h->net[i]);
+		for (unsigned q = 0; q < NETDEV_QUEUES; q++)
+			netdev_free(h->net[i][q]);
 		vu_peer_close(h->net_peer[i]);
+		vhost_net_close(h->vhost_net[i]);
 		close_passt(&h->passt[i]);
 	}
 	for (unsigned i = 0; i < CONFIG_DISKS; i++) {
 		block_free(h->disk[i]);
 		vu_peer_close(h->disk_peer[i]);
 	}
+	for (unsigned i = 0; i < CONFIG_VHOST_USERS; i++)
+		vu_peer_close(h->vhost_user[i]);
+	for (unsigned i = 0; i < CONFIG_VDPAS; i++)
+		vdpa_close(h->vdpa[i]);
 	free(h->cpu_baseline);
 	cleanup_closep(&h->rng_fd);
 	cleanup_closep(&h->initrd_fd);
 	cleanup_closep(&h->kernel_fd);
 	kvm_close(&h->kvm);
-	memset(h, 0, sizeof(*h));
+	offload_auto_close(h);
+	const struct offload_auto offload = h->offload;
+	*h = (struct host_res){.offload = offload};
 	h->kvm.fd = h->kernel_fd = h->initrd_fd = h->rng_fd = -1;
 }

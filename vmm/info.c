@@ -23,12 +23,19 @@ static void put_device(struct vm_device_info *d, const char *id, const char *typ
 
 unsigned vm_config_devices(const struct vm_config *c, struct vm_device_info *ret)
 {
+	char type[24];
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < c->ndisks; i++)
 		put_device(&ret[n++], c->disk[i].id, "virtio-blk", c->disk[i].slot);
 	for (unsigned i = 0; i < c->nnets; i++)
 		put_device(&ret[n++], c->net[i].id, "virtio-net", c->net[i].slot);
+	for (unsigned i = 0; i < c->nvhost_users; i++) {
+		snprintf(type, sizeof(type), "virtio-%s", vhost_user_type_name(&c->vhost_user[i]));
+		put_device(&ret[n++], c->vhost_user[i].id, type, c->vhost_user[i].slot);
+	}
+	for (unsigned i = 0; i < c->nvdpas; i++)
+		put_device(&ret[n++], c->vdpa[i].id, "vdpa", c->vdpa[i].slot);
 	if (strcmp(c->rng.src, "off"))
 		put_device(&ret[n++], "_rng", "virtio-rng", c->rng.slot);
 	if (c->console.mode != CHR_OFF)

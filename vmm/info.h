@@ -23,7 +23,7 @@ struct vm_device_info {
 };
 
 /* The devices that a resolved configuration names, in its order; at most VM_CONFIG_DEVICES. */
-#define VM_CONFIG_DEVICES (CONFIG_DISKS + CONFIG_NETS + 3)
+#define VM_CONFIG_DEVICES (CONFIG_DISKS + CONFIG_NETS + CONFIG_VHOST_USERS + CONFIG_VDPAS + 3)
 unsigned vm_config_devices(const struct vm_config *c, struct vm_device_info *ret_devices);
 
 struct vm_info {

@@ -18,6 +18,7 @@
 #include "vmm/base/json_out.h"
 #include "vmm/control.h"
 #include "vmm/probe.h"
+#include "vmm/supervisor.h"
 #include "vmm/vcpu.h"
 #include "vmm/version.h"
 
@@ -167,9 +168,25 @@ static int control_main(struct args *a, struct start *s, struct api *api, struct
 	return 0;
 }
 
+/* Whoever asks for offload=auto, now or later over the API, needs somebody who may start programs.
+ */
+static int make_supervisor(struct args *a)
+{
+	if (!*a->api_socket && !vm_config_offload_auto(a->config))
+		return 0;
+	if (!strncmp(a->api_socket, "path=", 5)) {
+		snprintf(a->offload_api, sizeof(a->offload_api), "%s.offload", a->api_socket + 5);
+		a->control.offload_api = a->offload_api;
+	}
+	return supervisor_new(a->log.fd, &a->control.supervisor);
+}
+
 static int start(struct args *a, struct start *s, struct api **api, struct control_end *end)
 {
-	int r = control_signals_block();
+	int r = make_supervisor(a); /* while there is one thread */
+
+	if (!r)
+		r = control_signals_block();
 
 	if (!r)
 		r = vcpu_signals_init();
@@ -193,6 +210,7 @@ static int run(struct args *a)
 	int r = start(a, &s, &api, &end);
 	api_free(api);
 	control_free(s.control);
+	supervisor_free(a->control.supervisor);
 	if (s.err.kind == ERR_NONE && r < 0) {
 		fprintf(stderr, "polyvisor: cannot start: %s\n", strerrordesc_np(-r));
 		return 1;

@@ -26,6 +26,10 @@ static unsigned count_mmio(const struct vm_config *c)
 		n += c->disk[i].transport == TRANSPORT_MMIO;
 	for (unsigned i = 0; i < c->nnets; i++)
 		n += c->net[i].transport == TRANSPORT_MMIO;
+	for (unsigned i = 0; i < c->nvhost_users; i++)
+		n += c->vhost_user[i].transport == TRANSPORT_MMIO;
+	for (unsigned i = 0; i < c->nvdpas; i++)
+		n += c->vdpa[i].transport == TRANSPORT_MMIO;
 	n += strcmp(c->rng.src, "off") && c->rng.transport == TRANSPORT_MMIO;
 	n += c->console.mode != CHR_OFF && c->console.transport == TRANSPORT_MMIO;
 	n += c->vsock.cid && c->vsock.transport == TRANSPORT_MMIO;

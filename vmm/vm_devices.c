@@ -5,6 +5,8 @@
 #include <time.h>
 #include "devices/registry.h"
 #include "devices/virtio/devs.h"
+#include "offload/vdpa.h"
+#include "offload/vhost_kernel.h"
 #include "offload/vu_proxy.h"
 #include "vmm/base/num.h"
 #include "vmm/events.h"
@@ -151,11 +153,13 @@ static int make_disks(struct vm *vm, struct err *e)
 
 	for (unsigned i = 0; i < vm->config->ndisks && !r; i++) {
 		const struct disk_config *c = &vm->config->disk[i];
-		struct virtio_blk_opts o = {.queue_size = (uint16_t)c->queue_size};
+		struct virtio_blk_opts o = {.queue_size = (uint16_t)c->queue_size,
+			.queues = (uint16_t)c->num_queues,
+			.poll = c->poll};
 		struct virtio_dev *dev = NULL;
 		if (c->serial)
 			memcpy(o.serial, c->serial, MIN(strlen(c->serial), sizeof(o.serial) - 1));
-		if (c->vhost_user)
+		if (vm->res->disk_peer[i])
 			r = vu_proxy_new(&vm->host, c->id, vm->res->disk_peer[i], &dev);
 		else
 			r = virtio_blk_new(&vm->host, c->id, vm->res->disk[i], &o, &dev);
@@ -170,14 +174,37 @@ static int make_nets(struct vm *vm, struct err *e)
 
 	for (unsigned i = 0; i < vm->config->nnets && !r; i++) {
 		const struct net_config *c = &vm->config->net[i];
-		struct virtio_net_opts o = {
-			.mtu = (uint16_t)c->mtu, .queue_size = (uint16_t)c->queue_size};
+		struct virtio_net_opts o = {.mtu = (uint16_t)c->mtu,
+			.queue_size = (uint16_t)c->queue_size,
+			.pairs = (uint16_t)(c->num_queues / 2),
+			.poll = c->poll};
 		struct virtio_dev *dev = NULL;
 		memcpy(o.mac, c->mac, sizeof(o.mac));
-		if (c->vhost_user)
+		if (vm->res->net_peer[i])
 			r = vu_proxy_new(&vm->host, c->id, vm->res->net_peer[i], &dev);
+		else if (vm->res->vhost_net[i])
+			r = vhost_net_new(&vm->host, c->id, vm->res->vhost_net[i], &dev);
 		else
-			r = virtio_net_new(&vm->host, c->id, &vm->res->net[i], &o, &dev);
+			r = virtio_net_new(&vm->host, c->id, vm->res->net[i], &o, &dev);
+		r = attach(vm, r, c->id, dev, c->transport, c->slot, e);
+	}
+	return r;
+}
+
+/* Of any type: whoever serves them says what they are. */
+static int make_served(struct vm *vm, struct err *e)
+{
+	struct virtio_dev *dev = NULL;
+	int r = 0;
+
+	for (unsigned i = 0; i < vm->config->nvhost_users && !r; i++) {
+		const struct vhost_user_config *c = &vm->config->vhost_user[i];
+		r = vu_proxy_new(&vm->host, c->id, vm->res->vhost_user[i], &dev);
+		r = attach(vm, r, c->id, dev, c->transport, c->slot, e);
+	}
+	for (unsigned i = 0; i < vm->config->nvdpas && !r; i++) {
+		const struct vdpa_config *c = &vm->config->vdpa[i];
+		r = vdpa_proxy_new(&vm->host, c->id, vm->res->vdpa[i], &dev);
 		r = attach(vm, r, c->id, dev, c->transport, c->slot, e);
 	}
 	return r;
@@ -253,6 +280,8 @@ int vm_make_devices(struct vm *vm, struct err *e)
 		r = make_disks(vm, e);
 	if (!r)
 		r = make_nets(vm, e);
+	if (!r)
+		r = make_served(vm, e);
 	if (!r)
 		r = make_others(vm, e);
 	if (!r)

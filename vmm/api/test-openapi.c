@@ -212,7 +212,9 @@ static json_t *smallest(const json_t *schema)
 		const json_t *s = deref(json_object_get(json_object_get(schema, "properties"), k));
 		const char *type = json_string_value(json_object_get(s, "type"));
 
-		if (!strcmp(type, "object"))
+		if (json_object_get(s, "enum"))
+			json_object_set(o, k, json_array_get(json_object_get(s, "enum"), 0));
+		else if (!strcmp(type, "object"))
 			json_object_set_new(o, k, smallest(s));
 		else if (!strcmp(type, "integer"))
 			json_object_set(o, k, json_object_get(s, "minimum"));

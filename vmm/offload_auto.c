@@ -1,0 +1,513 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See offload_auto.h. A disk is opened here, so that what is wrong with it is said as for any other
+ * disk; the process gets the descriptor. */
+#include "vmm/offload_auto.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include "offload/vu_proxy.h"
+#include "vmm/base/cleanup.h"
+#include "vmm/base/fd_arg.h"
+#include "vmm/base/num.h"
+#include "vmm/host.h"
+#include "vmm/supervisor.h"
+
+#define PROGRAM "polyvisor-offload"
+
+/* ---- sockets without a name ---- */
+
+/* Binds in a folder of our own, which goes again at once: the inode stays for who has it open. */
+static int bind_in(const char *place, int fd, int *ret_file)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	char dir[64];
+	int r;
+
+	snprintf(dir, sizeof(dir), "%s/polyvisor-XXXXXX", place);
+	if (!mkdtemp(dir))
+		return -errno;
+	snprintf(a.sun_path, sizeof(a.sun_path), "%s/s", dir);
+	r = bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ? -errno : 0;
+	if (!r) {
+		*ret_file = open(a.sun_path, O_PATH | O_CLOEXEC);
+		r = *ret_file < 0 ? -errno : 0;
+		unlink(a.sun_path);
+	}
+	rmdir(dir);
+	return r;
+}
+
+static int listen_nameless(int *ret_fd, int *ret_file)
+{
+	static const char *const places[] = {"/tmp", "/run", "/dev/shm"};
+	cleanup_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int r = fd < 0 ? -errno : -ENOENT;
+
+	for (unsigned i = 0; fd >= 0 && r < 0 && i < ARRAY_SIZE(places); i++)
+		r = bind_in(places[i], fd, ret_file);
+	if (!r && listen(fd, 64) < 0) {
+		r = -errno;
+		close(*ret_file);
+	}
+	if (!r)
+		*ret_fd = steal_fd(&fd);
+	return r;
+}
+
+/* Beside the API's socket, which is ours: a file that is there is our predecessor's. */
+static int listen_named(const char *path, int *ret_fd)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	cleanup_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct stat st;
+
+	if (strlen(path) >= sizeof(a.sun_path))
+		return -ENAMETOOLONG;
+	strcpy(a.sun_path, path);
+	if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
+		unlink(path);
+	/* The file gets the socket's own mode, from its first moment. */
+	if (fd < 0 || fchmod(fd, 0600) < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ||
+		listen(fd, 64) < 0)
+		return -errno;
+	*ret_fd = steal_fd(&fd);
+	return 0;
+}
+
+/* ---- what the program is told ---- */
+
+#define WORDS_MAX (4 * (CONFIG_DISKS + CONFIG_NETS) + 4)
+
+struct telling {
+	char *word[WORDS_MAX];
+	unsigned nwords;
+	int fd[SUPERVISOR_FDS];
+	unsigned nfds;
+	uint64_t reopen;
+	int listen[CONFIG_DISKS + CONFIG_NETS + 1]; /* to be closed */
+	unsigned nlisten;
+	int r; /* the first error */
+};
+
+static void say(struct telling *t, char *word)
+{
+	if (!word || t->nwords == WORDS_MAX - 1) {
+		free(word);
+		t->r = t->r ? t->r : -ENOMEM;
+		return;
+	}
+	t->word[t->nwords++] = word;
+}
+
+/* The number that the program will know it by. */
+static unsigned give(struct telling *t, int fd)
+{
+	t->fd[t->nfds] = fd;
+	return 3 + t->nfds++;
+}
+
+static void finish(struct telling *t)
+{
+	for (unsigned i = 0; i < t->nwords; i++)
+		free(t->word[i]);
+	for (unsigned i = 0; i < t->nlisten; i++)
+		close(t->listen[i]);
+}
+
+static void socket_of(struct telling *t, struct auto_dev *d)
+{
+	char word[16];
+	int fd = -1, r = listen_nameless(&fd, &d->socket);
+
+	if (r < 0) {
+		t->r = t->r ? t->r : r;
+		return;
+	}
+	t->listen[t->nlisten++] = fd;
+	snprintf(word, sizeof(word), "fd=%u", give(t, fd));
+	say(t, strdup("--socket"));
+	say(t, strdup(word));
+}
+
+/* A quoted value may hold commas, but no quote (vmm/base/opts.h). */
+static void quoted(FILE *f, const char *key, const char *value)
+{
+	if (value)
+		fprintf(f, ",%s=\"%s\"", key, value);
+}
+
+static void tell_queues(FILE *f, unsigned queues, unsigned size, unsigned poll)
+{
+	fprintf(f, ",queue_size=%u", size);
+	if (queues > 1)
+		fprintf(f, ",queues=%u", queues);
+	if (poll)
+		fprintf(f, ",poll=%u", poll);
+}
+
+static void tell_disk(struct telling *t, struct auto_dev *d, const struct disk_config *c)
+{
+	cleanup_free char *word = NULL;
+	size_t len;
+	FILE *f = open_memstream(&word, &len);
+
+	if (!f) {
+		t->r = -ENOMEM;
+		return;
+	}
+	t->reopen |= UINT64_C(1) << t->nfds;
+	fprintf(f, "virtio-blk,fd=%u", give(t, d->fd));
+	tell_queues(f, c->num_queues, c->queue_size, c->poll);
+	fprintf(f, "%s%s", c->readonly ? ",readonly=on" : "", c->direct ? ",direct=on" : "");
+	quoted(f, "id", c->id);
+	quoted(f, "serial", c->serial ? c->serial : "");
+	fclose(f);
+	say(t, strdup("--device"));
+	say(t, steal_ptr(&word));
+	socket_of(t, d);
+}
+
+static void tell_net(struct telling *t, struct auto_dev *d, const struct net_config *c)
+{
+	cleanup_free char *word = NULL;
+	size_t len;
+	FILE *f = open_memstream(&word, &len);
+
+	if (!f) {
+		t->r = -ENOMEM;
+		return;
+	}
+	fprintf(f, "virtio-net");
+	tell_queues(f, c->num_queues / 2, c->queue_size, c->poll);
+	fprintf(f, ",mac=%02x:%02x:%02x:%02x:%02x:%02x", c->mac[0], c->mac[1], c->mac[2], c->mac[3],
+		c->mac[4], c->mac[5]);
+	if (c->mtu)
+		fprintf(f, ",mtu=%u", c->mtu);
+	if (c->backend == NET_PASST)
+		fprintf(f, ",backend=passt");
+	if (d->fd >= 0)
+		fprintf(f, ",fd=%u", give(t, d->fd));
+	quoted(f, "id", c->id);
+	quoted(f, "tap", d->fd < 0 ? c->tap : NULL);
+	quoted(f, "forward", c->forward);
+	fclose(f);
+	say(t, strdup("--device"));
+	say(t, steal_ptr(&word));
+	socket_of(t, d);
+}
+
+static void tell_api(struct telling *t, const char *path, struct err *e)
+{
+	char word[16];
+	int fd = -1;
+
+	if (!path || t->r)
+		return;
+	t->r = listen_named(path, &fd);
+	if (t->r < 0) {
+		err_set(e, ERR_HOST, t->r, "offload=auto: %s: %s", path, strerrordesc_np(-t->r));
+		return;
+	}
+	t->listen[t->nlisten++] = fd;
+	snprintf(word, sizeof(word), "fd=%u", give(t, fd));
+	say(t, strdup("--api-socket"));
+	say(t, strdup(word));
+}
+
+/* ---- opening what is served ---- */
+
+static bool quotes(const char *s)
+{
+	return s && strchr(s, '"');
+}
+
+static int check_texts(
+	const char *flag, const char *id, const char *a, const char *b, struct err *e)
+{
+	if (!quotes(id) && !quotes(a) && !quotes(b))
+		return 0;
+	return err_set(e, ERR_USAGE, -EINVAL,
+		"%s %s: with offload=auto no text may hold a quotation mark", flag, id);
+}
+
+static int open_disk(struct auto_dev *d, const struct disk_config *c, struct err *e)
+{
+	struct block_opts o = {.path = c->path,
+		.fd = -1,
+		.readonly = c->readonly,
+		.direct = c->direct,
+		.flag = "--disk",
+		.id = c->id};
+	cleanup_fd int fd = -1, probed = -1;
+	int r = check_texts("--disk", c->id, c->serial, NULL, e);
+
+	if (r < 0)
+		return r;
+	if (c->fd >= 0) {
+		fd = fd_duplicate("--disk", c->id, c->fd, e);
+		probed = fd < 0 ? fd : fd_duplicate("--disk", c->id, c->fd, e);
+		if (probed < 0)
+			return probed;
+		o.fd = probed;
+	}
+	r = block_open(&o, &d->probe, e);
+	if (r < 0)
+		return r;
+	steal_fd(&probed);
+	if (c->path)
+		fd = open(c->path, O_CLOEXEC | (c->readonly ? O_RDONLY : O_RDWR));
+	if (fd < 0) {
+		r = err_set(e, ERR_HOST, -errno, "--disk %s: path=%s: %s", c->id, c->path,
+			strerrordesc_np(errno));
+		block_free(steal_ptr(&d->probe));
+		return r;
+	}
+	d->fd = steal_fd(&fd);
+	d->socket = -1;
+	d->open = true;
+	return 0;
+}
+
+static int open_net(struct auto_dev *d, const struct net_config *c, struct err *e)
+{
+	cleanup_fd int fd = -1;
+	int r = check_texts("--net", c->id, c->tap, c->forward, e);
+
+	if (r < 0)
+		return r;
+	if (c->fd >= 0) {
+		fd = fd_duplicate("--net", c->id, c->fd, e);
+		if (fd < 0)
+			return fd;
+	}
+	d->fd = steal_fd(&fd);
+	d->socket = -1;
+	d->open = true;
+	return 0;
+}
+
+static void close_dev(struct auto_dev *d)
+{
+	if (!d->open)
+		return;
+	block_free(steal_ptr(&d->probe));
+	cleanup_closep(&d->fd);
+	cleanup_closep(&d->socket);
+	*d = (struct auto_dev){0};
+}
+
+/* Those of c that are not open yet; *ret_new says whether there are any. */
+static int open_new(struct host_res *h, const struct vm_config *c, bool *ret_new, struct err *e)
+{
+	struct offload_auto *a = &h->offload;
+	int r = 0;
+
+	for (unsigned i = 0; i < c->ndisks && !r; i++)
+		if (c->disk[i].offload && !a->disk[i].open) {
+			*ret_new = true;
+			r = open_disk(&a->disk[i], &c->disk[i], e);
+		}
+	for (unsigned i = 0; i < c->nnets && !r; i++)
+		if (c->net[i].offload && !a->net[i].open) {
+			*ret_new = true;
+			r = open_net(&a->net[i], &c->net[i], e);
+		}
+	return r;
+}
+
+/* ---- connecting ---- */
+
+static void disconnect(struct auto_dev *d, struct vu_peer **peer)
+{
+	if (!d->open)
+		return;
+	vu_peer_close(steal_ptr(peer));
+	cleanup_closep(&d->socket);
+	d->socket = -1;
+	block_free(steal_ptr(&d->probe));
+}
+
+static void disconnect_all(struct host_res *h)
+{
+	for (unsigned i = 0; i < CONFIG_DISKS; i++)
+		disconnect(&h->offload.disk[i], &h->disk_peer[i]);
+	for (unsigned i = 0; i < CONFIG_NETS; i++)
+		disconnect(&h->offload.net[i], &h->net_peer[i]);
+}
+
+/* o is the device's front half. */
+static int connect_dev(struct host_res *h, const struct auto_dev *d, struct vu_peer_opts *o,
+	struct vu_peer **ret_peer, struct err *e)
+{
+	char path[40];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", d->socket);
+	o->socket = path; /* copied */
+	o->fd = -1;
+	o->log = h->log;
+	return vu_peer_open(o, ret_peer, e);
+}
+
+static int connect_all(struct host_res *h, const struct vm_config *c, struct err *e)
+{
+	struct vu_peer_opts o;
+	int r = 0;
+
+	for (unsigned i = 0; i < c->ndisks && !r; i++) {
+		if (!h->offload.disk[i].open)
+			continue;
+		host_disk_front(&c->disk[i], &o);
+		r = connect_dev(h, &h->offload.disk[i], &o, &h->disk_peer[i], e);
+	}
+	for (unsigned i = 0; i < c->nnets && !r; i++) {
+		if (!h->offload.net[i].open)
+			continue;
+		host_net_front(&c->net[i], &o);
+		r = connect_dev(h, &h->offload.net[i], &o, &h->net_peer[i], e);
+	}
+	return r;
+}
+
+/* What the process said before it ended is why nobody could connect. */
+static int explain(struct offload_auto *a, int r, const struct err *connecting, struct err *e)
+{
+	const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
+	struct supervisor_status st = {0};
+
+	for (int tries = 0; tries < 20; tries++, nanosleep(&pause, NULL))
+		if (supervisor_status(a->supervisor, &st) < 0 || !st.pid)
+			break;
+	if (st.pid)
+		return err_set(e, connecting->kind, r, "%s", connecting->text);
+	if (*st.said)
+		return err_set(e, ERR_HOST, r, "offload=auto: %s", st.said);
+	if (WIFSIGNALED(st.wait_status))
+		return err_set(e, ERR_HOST, r, "offload=auto: " PROGRAM " was killed by signal %d",
+			WTERMSIG(st.wait_status));
+	return err_set(e, ERR_HOST, r, "offload=auto: " PROGRAM " ended with status %d",
+		WEXITSTATUS(st.wait_status));
+}
+
+/* ---- serving ---- */
+
+static void tell_all(
+	struct host_res *h, const struct vm_config *c, struct telling *t, struct err *e)
+{
+	struct offload_auto *a = &h->offload;
+
+	say(t, strdup(PROGRAM));
+	tell_api(t, a->api_path, e);
+	for (unsigned i = 0; i < c->ndisks; i++)
+		if (a->disk[i].open)
+			tell_disk(t, &a->disk[i], &c->disk[i]);
+	for (unsigned i = 0; i < c->nnets; i++)
+		if (a->net[i].open)
+			tell_net(t, &a->net[i], &c->net[i]);
+}
+
+static int start(struct host_res *h, const struct vm_config *c, struct err *e)
+{
+	struct telling t = {0};
+
+	tell_all(h, c, &t, e);
+	const struct supervisor_program p = {.argv = (const char *const *)t.word,
+		.fd = t.fd,
+		.nfds = t.nfds,
+		.reopen = t.reopen};
+	int r = t.r;
+	if (!r)
+		r = supervisor_serve(h->offload.supervisor, &p, e);
+	finish(&t);
+	return r;
+}
+
+/* All devices of c that are open, anew. */
+static int serve(struct host_res *h, const struct vm_config *c, struct err *e)
+{
+	struct offload_auto *a = &h->offload;
+	struct supervisor_status st;
+	struct err connecting = {0};
+
+	disconnect_all(h);
+	if (a->serving)
+		supervisor_stop(a->supervisor);
+	a->serving = true;
+	int r = start(h, c, e);
+	if (!r) {
+		r = connect_all(h, c, &connecting);
+		if (r < 0)
+			r = explain(a, r, &connecting, e);
+	}
+	if (!r)
+		r = supervisor_keep(a->supervisor);
+	if (!r)
+		r = supervisor_status(a->supervisor, &st);
+	if (!r)
+		a->pid = st.pid;
+	return r;
+}
+
+/* Forgets what was not served before. */
+static void take_back(struct host_res *h, const struct offload_auto *before)
+{
+	disconnect_all(h);
+	for (unsigned i = 0; i < CONFIG_DISKS; i++)
+		if (!before->disk[i].open)
+			close_dev(&h->offload.disk[i]);
+	for (unsigned i = 0; i < CONFIG_NETS; i++)
+		if (!before->net[i].open)
+			close_dev(&h->offload.net[i]);
+}
+
+int offload_auto_open(struct host_res *h, const struct vm_config *c, struct err *e)
+{
+	struct offload_auto *a = &h->offload;
+	const struct offload_auto before = *a;
+	struct err again = {0};
+	bool more = false;
+
+	if (!vm_config_offload_auto(c))
+		return 0;
+	if (!a->supervisor)
+		return err_set(e, ERR_UNOFFERED, -EOPNOTSUPP,
+			"offload=auto: this polyvisor was started without a supervisor");
+	int r = open_new(h, c, &more, e);
+	if (!r && more)
+		r = serve(h, c, e);
+	if (r >= 0)
+		return 0;
+	err_set(e, ERR_HOST, r, "offload=auto: %s", strerrordesc_np(-r));
+	take_back(h, &before);
+	if (before.serving && more && serve(h, c, &again) < 0)
+		log_line(h->log, LOG_ERROR, "vmm", "%s", again.text);
+	else if (!before.serving)
+		offload_auto_close(h);
+	return r;
+}
+
+void offload_auto_close(struct host_res *h)
+{
+	struct offload_auto *a = &h->offload;
+
+	if (!a->serving && !a->supervisor)
+		return;
+	if (a->serving)
+		supervisor_stop(a->supervisor);
+	if (a->serving && a->api_path)
+		unlink(a->api_path);
+	for (unsigned i = 0; i < CONFIG_DISKS; i++)
+		close_dev(&a->disk[i]);
+	for (unsigned i = 0; i < CONFIG_NETS; i++)
+		close_dev(&a->net[i]);
+	a->serving = false;
+	a->pid = 0;
+	a->restarts = 0;
+}
