@@ -519,16 +519,18 @@ Test(net_queues, announces_itself)
 Test(net_queues, resets_under_load)
 {
 	struct nic n;
+	uint64_t cmd;
 
 	start_on(&n, &guest_mmio);
+	cmd = guest_alloc(n.g, 16, 4);
 	for (unsigned round = 0; round < 30; round++) {
 		for (unsigned i = 0; i < PAIRS; i++) {
 			give_rx(&n, i, 8);
 			cr_assert_eq(write(n.wire[i].far, "x", 1), 1);
 			transmit(&n, i, "frame");
 		}
-		memcpy(guest_ptr(n.g, n.buf, 4), "\4\0\3\0", 4);
-		struct guest_buf b[] = {{n.buf, 4, false}, {n.buf + 8, 1, true}};
+		memcpy(guest_ptr(n.g, cmd, 4), "\4\0\3\0", 4);
+		struct guest_buf b[] = {{cmd, 4, false}, {cmd + 8, 1, true}};
 		guest_add(n.g, CTRL, b, 2);
 		n.g->t->kick(n.g, CTRL);
 		if (round % 3 == 0)
