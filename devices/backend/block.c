@@ -280,22 +280,27 @@ static int describe(const struct block_opts *o, struct block_file *f, struct err
 int block_open(const struct block_opts *o, struct block **ret_block, struct err *e)
 {
 	cleanup_fd int fd = -1;
-	struct block_file f = {.fd = -1};
-	struct block *b;
-	int r = o->path ? open_path(o, &fd, e) : check_fd(o, e);
+	cleanup_free struct block_file *f = calloc(1, sizeof(*f));
+	int r;
 
-	if (r < 0)
-		return r;
-	f.fd = o->path ? fd : o->fd;
-	r = take_lock(o, f.fd, e);
-	if (r == 0)
-		r = describe(o, &f, e);
-	if (r < 0)
-		return r;
-	b = block_uring_new(&f);
-	if (!b)
+	if (!f)
 		return -ENOMEM;
+	r = o->path ? open_path(o, &fd, e) : check_fd(o, e);
+	if (r < 0)
+		return r;
+	f->fd = o->path ? fd : o->fd;
+	f->block.ops = &block_uring_ops;
+	r = take_lock(o, f->fd, e);
+	if (r == 0)
+		r = describe(o, f, e);
+	if (r < 0)
+		return r;
 	steal_fd(&fd);
-	*ret_block = b;
+	*ret_block = &steal_ptr(&f)->block;
 	return 0;
+}
+
+int block_resize(struct block *b, uint64_t size)
+{
+	return size % SECTOR ? -EINVAL : b->ops->resize(b, size);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a block device talks to. A back-end serves requests asynchronously on the loop of the queue
- * it was bound to; completions arrive on that loop. Adding one: a .c, its test, a line in meson and
- * a line in the table in block.c. */
+/* What a block device talks to. A back-end serves requests asynchronously, on a lane that each
+ * queue opens on its own loop; completions arrive on that loop. Adding one: a .c, its test and a
+ * line in meson. */
 #ifndef DEVICES_BACKEND_BLOCK_H
 #define DEVICES_BACKEND_BLOCK_H
 
@@ -26,28 +26,42 @@ struct block_req {
 
 struct block;
 
+/* One queue's way to the disk: its own loop, its own io_uring, no lock. Lanes of one disk share
+ * nothing but the file: what one has completed, a flush on any other makes durable. */
+struct block_lane {
+	const struct block_lane_ops *ops;
+};
+
+struct block_lane_ops {
+	/* Queues r; it starts at the latest with kick(). Never fails: errors go to done(), which is
+	 * called from kick(), poll() or the loop, never from submit(). done() may submit again;
+	 * what it submits needs no kick(). */
+	void (*submit)(struct block_lane *l, struct block_req *r);
+	void (*kick)(struct block_lane *l); /* one system call for all queued */
+	/* Reports what has completed; true when something had. No system call while nothing has.
+	 * NULL: nothing ever completes but in kick(). */
+	bool (*poll)(struct block_lane *l);
+	void (*close)(struct block_lane *l); /* no request in flight */
+};
+
 struct block_ops {
 	const char *name;
-	/* Binds to the loop of the worker that will submit; unbind has no request in flight.
-	 * drained(arg) is called on that loop after the last done() of each batch: the place to
-	 * tell the driver once. Both are called on the worker. */
-	int (*bind)(struct block *b, struct ev_loop *loop, void (*drained)(void *arg), void *arg);
-	void (*unbind)(struct block *b);
-	/* Queues r; it starts at the latest with kick(). Never fails: errors go to done(), which is
-	 * called from kick() or from the loop, never from submit(). done() may submit again; what
-	 * it submits needs no kick(). */
-	void (*submit)(struct block *b, struct block_req *r);
-	void (*kick)(struct block *b); /* one system call for all queued */
+	/* Opens a lane on the loop of the worker that will submit; called there, as all of the
+	 * lane's own functions. drained(arg) is called on that loop after the last done() of each
+	 * batch: the place to tell the driver once. */
+	int (*open)(struct block *b, struct ev_loop *loop, void (*drained)(void *arg), void *arg,
+		struct block_lane **ret_lane);
+	int (*resize)(struct block *b, uint64_t size);
 	void (*free)(struct block *b);
 };
 
 struct block {
 	const struct block_ops *ops;
-	uint64_t size;	     /* bytes, a multiple of 512 */
-	uint32_t block_size; /* logical, 512 or 4096 */
+	_Atomic uint64_t size; /* bytes, a multiple of 512; control changes it, workers read */
+	uint32_t block_size;   /* logical, 512 or 4096 */
 	bool readonly, can_discard, can_write_zeroes;
 	bool direct;		    /* past the host's page cache */
-	const char *_Atomic engine; /* "io_uring" or "preadv", since the first bind; for people */
+	const char *_Atomic engine; /* "io_uring" or "preadv", since the first lane; for people */
 };
 
 struct block_opts {
@@ -65,6 +79,13 @@ int block_open(const struct block_opts *o, struct block **ret_block, struct err 
 /* A disk without a file: reads give zeroes, writes are forgotten. size: bytes, as in struct block.
  * -ENOMEM. */
 int block_null_new(uint64_t size, bool readonly, struct block **ret_block);
+
+/* Gives the disk another size, which b->size then says; virtio_blk_resize() tells the guest. A disk
+ * in memory, or of no file, takes any multiple of 512. A file is cut or grown; 0 means the size it
+ * has now. A block device's size is only looked up. A request that is in flight beyond a smaller
+ * end fails, or (a write) makes the file longer than the disk. Control. -EINVAL: no size for this
+ * disk; -EROFS; or what the host says. */
+int block_resize(struct block *b, uint64_t size);
 static inline void block_free(struct block *b)
 {
 	if (b)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "vmm/base/cleanup.h"
 #include "vmm/base/num.h"
@@ -63,9 +64,9 @@ static int plain_rw(struct block_file *f, const struct block_req *r, uint64_t do
 }
 
 /* Moves up to len bytes between r's buffers at byte `at` and the bounce buffer. */
-static void bounce_copy(struct block_file *f, const struct block_req *r, uint64_t at, uint64_t len)
+static void bounce_copy(struct file_lane *l, const struct block_req *r, uint64_t at, uint64_t len)
 {
-	uint8_t *b = f->bounce;
+	uint8_t *b = l->bounce;
 
 	while (len) {
 		struct iovec iov[SLICE_IOV];
@@ -83,23 +84,32 @@ static void bounce_copy(struct block_file *f, const struct block_req *r, uint64_
 	}
 }
 
-static int bounce_rw(struct block_file *f, const struct block_req *r)
+static int need_bounce(struct file_lane *l)
 {
-	if (!f->bounce && posix_memalign((void **)&f->bounce, BOUNCE_ALIGN, BOUNCE_BYTES))
+	if (!l->bounce && posix_memalign((void **)&l->bounce, BOUNCE_ALIGN, BOUNCE_BYTES))
+		return -ENOMEM;
+	return 0;
+}
+
+static int bounce_rw(struct file_lane *l, const struct block_req *r)
+{
+	struct block_file *f = l->f;
+
+	if (need_bounce(l) < 0)
 		return -ENOMEM;
 	if ((r->off | r->len) & (f->align - 1))
 		return -EINVAL; /* finer than the block size that the guest was told */
 	for (uint64_t at = 0; at < r->len;) {
-		struct iovec v = {f->bounce, MIN(r->len - at, (uint64_t)BOUNCE_BYTES)};
+		struct iovec v = {l->bounce, MIN(r->len - at, (uint64_t)BOUNCE_BYTES)};
 		ssize_t moved;
 
 		if (r->op == BLOCK_WRITE)
-			bounce_copy(f, r, at, v.iov_len);
+			bounce_copy(l, r, at, v.iov_len);
 		moved = transfer(f->fd, r->op == BLOCK_WRITE, &v, 1, r->off + at);
 		if (moved < 0)
 			return moved;
 		if (r->op == BLOCK_READ)
-			bounce_copy(f, r, at, moved);
+			bounce_copy(l, r, at, moved);
 		at += moved;
 	}
 	return 0;
@@ -127,28 +137,29 @@ static int discard(struct block_file *f, const struct block_req *r)
 	return e < 0 && errno != EOPNOTSUPP ? -errno : 0;
 }
 
-static int write_zeroes_by_hand(struct block_file *f, const struct block_req *r)
+static int write_zeroes_by_hand(struct file_lane *l, const struct block_req *r)
 {
 	struct block_req w = {.op = BLOCK_WRITE};
 	struct iovec v;
 	int e = 0;
 
-	if (!f->bounce && posix_memalign((void **)&f->bounce, BOUNCE_ALIGN, BOUNCE_BYTES))
+	if (need_bounce(l) < 0)
 		return -ENOMEM;
-	memset(f->bounce, 0, BOUNCE_BYTES);
+	memset(l->bounce, 0, BOUNCE_BYTES);
 	for (uint64_t at = 0; at < r->len && e == 0; at += w.len) {
 		w.off = r->off + at;
 		w.len = MIN(r->len - at, (uint64_t)BOUNCE_BYTES);
-		v = (struct iovec){f->bounce, w.len};
+		v = (struct iovec){l->bounce, w.len};
 		w.iov = &v;
 		w.niov = 1;
-		e = plain_rw(f, &w, 0);
+		e = plain_rw(l->f, &w, 0);
 	}
 	return e;
 }
 
-static int write_zeroes(struct block_file *f, const struct block_req *r)
+static int write_zeroes(struct file_lane *l, const struct block_req *r)
 {
+	struct block_file *f = l->f;
 	uint64_t range[2] = {r->off, r->len};
 	int e;
 
@@ -161,21 +172,23 @@ static int write_zeroes(struct block_file *f, const struct block_req *r)
 			r->off, r->len);
 	if (e == 0)
 		return 0;
-	return errno == EOPNOTSUPP ? write_zeroes_by_hand(f, r) : -errno;
+	return errno == EOPNOTSUPP ? write_zeroes_by_hand(l, r) : -errno;
 }
 
-int block_file_do(struct block_file *f, const struct block_req *r, uint64_t done)
+int file_lane_do(struct file_lane *l, const struct block_req *r, uint64_t done)
 {
+	struct block_file *f = l->f;
+
 	switch (r->op) {
 	case BLOCK_READ:
 	case BLOCK_WRITE:
-		return block_file_misaligned(f, r) ? bounce_rw(f, r) : plain_rw(f, r, done);
+		return block_file_misaligned(f, r) ? bounce_rw(l, r) : plain_rw(f, r, done);
 	case BLOCK_FLUSH:
 		return fdatasync(f->fd) < 0 ? -errno : 0;
 	case BLOCK_DISCARD:
 		return discard(f, r);
 	case BLOCK_WRITE_ZEROES:
-		return write_zeroes(f, r);
+		return write_zeroes(l, r);
 	}
 	return -EOPNOTSUPP;
 }
@@ -189,77 +202,113 @@ void block_list_add(struct block_list *l, struct block_req *r)
 	l->end = &r->next;
 }
 
-bool block_file_serve(struct block_file *f)
+bool file_lane_serve(struct file_lane *l)
 {
-	bool any = f->queued.first;
+	bool any = l->queued.first;
 
-	while (f->queued.first) { /* done() may add to it */
-		struct block_req *r = f->queued.first;
+	while (l->queued.first) { /* done() may add to it */
+		struct block_req *r = l->queued.first;
 
-		f->queued.first = r->next;
-		r->done(r, block_file_do(f, r, 0));
+		l->queued.first = r->next;
+		r->done(r, file_lane_do(l, r, 0));
 	}
 	return any;
 }
 
-static int file_bind(struct block *b, struct ev_loop *loop, void (*drained)(void *arg), void *arg)
+static void file_submit(struct block_lane *l, struct block_req *r)
 {
-	struct block_file *f = (struct block_file *)b;
-
-	f->drained = drained;
-	f->arg = arg;
-	b->engine = "preadv";
-	return 0;
+	block_list_add(&((struct file_lane *)l)->queued, r);
 }
 
-static void file_unbind(struct block *b)
+static void file_kick(struct block_lane *l)
 {
-}
+	struct file_lane *f = (struct file_lane *)l;
 
-static void file_submit(struct block *b, struct block_req *r)
-{
-	block_list_add(&((struct block_file *)b)->queued, r);
-}
-
-static void file_kick(struct block *b)
-{
-	struct block_file *f = (struct block_file *)b;
-
-	if (block_file_serve(f))
+	if (file_lane_serve(f))
 		f->drained(f->arg);
 }
 
-void block_file_fini(struct block_file *f)
+static void file_close(struct block_lane *l)
 {
-	free(f->bounce);
+	free(((struct file_lane *)l)->bounce);
+	free(l);
+}
+
+static const struct block_lane_ops file_lane_ops = {
+	.submit = file_submit,
+	.kick = file_kick,
+	.close = file_close,
+};
+
+int block_file_open_lane(struct block *b, struct ev_loop *loop, void (*drained)(void *arg),
+	void *arg, struct block_lane **ret_lane)
+{
+	struct file_lane *l = calloc(1, sizeof(*l));
+
+	if (!l)
+		return -ENOMEM;
+	*l = (struct file_lane){.lane.ops = &file_lane_ops,
+		.f = (struct block_file *)b,
+		.drained = drained,
+		.arg = arg};
+	b->engine = "preadv";
+	*ret_lane = &l->lane;
+	return 0;
+}
+
+/* The size that the file or device has now. */
+static int look_up_size(struct block_file *f)
+{
+	struct stat st;
+	uint64_t size;
+
+	if (f->is_device ? ioctl(f->fd, BLKGETSIZE64, &size) < 0 : fstat(f->fd, &st) < 0)
+		return -errno;
+	if (!f->is_device)
+		size = st.st_size;
+	size = align_down(size, f->block.block_size);
+	if (!size)
+		return -EINVAL;
+	f->block.size = size;
+	return 0;
+}
+
+/* Nothing is let through to where the file ends, or not yet begins. */
+int block_file_resize(struct block *b, uint64_t size)
+{
+	struct block_file *f = (struct block_file *)b;
+	uint64_t old = b->size;
+
+	if (f->is_device || !size)
+		return look_up_size(f);
+	if (b->readonly)
+		return -EROFS;
+	if (size & (b->block_size - 1) || size > INT64_MAX)
+		return -EINVAL;
+	if (size < old)
+		b->size = size;
+	if (ftruncate(f->fd, (off_t)size) < 0) {
+		b->size = old;
+		return -errno;
+	}
+	b->size = size;
+	return 0;
+}
+
+void block_file_free(struct block *b)
+{
+	struct block_file *f = (struct block_file *)b;
+
 	/* The lock goes with the last descriptor, and an io_uring that knew the file drops its own
 	 * only later: the next owner may come before. */
 	fcntl(f->fd, F_OFD_SETLK, &(struct flock){.l_type = F_UNLCK, .l_whence = SEEK_SET});
 	cleanup_closep(&f->fd);
-}
-
-static void file_free(struct block *b)
-{
-	block_file_fini((struct block_file *)b);
-	free(b);
+	free(f);
 }
 
 const struct block_ops block_file_ops = {
 	.name = "file",
-	.bind = file_bind,
-	.unbind = file_unbind,
-	.submit = file_submit,
-	.kick = file_kick,
-	.free = file_free,
+	.open = block_file_open_lane,
+	.resize = block_file_resize,
+	.free = block_file_free,
 };
-
-struct block *block_file_new(const struct block_file *f)
-{
-	struct block_file *copy = calloc(1, sizeof(*copy));
-
-	if (!copy)
-		return NULL;
-	*copy = *f;
-	copy->block.ops = &block_file_ops;
-	return &copy->block;
-}

@@ -11,11 +11,17 @@ struct block_list {
 	struct block_req *first, **end;
 };
 
+/* The same for all lanes, which only read it. */
 struct block_file {
 	struct block block; /* first */
 	int fd;		    /* owned */
 	bool is_device;
-	uint32_t align;	 /* of direct I/O: offsets, lengths, addresses; 0 = none is needed */
+	uint32_t align; /* of direct I/O: offsets, lengths, addresses; 0 = none is needed */
+};
+
+struct file_lane {
+	struct block_lane lane; /* first */
+	struct block_file *f;
 	uint8_t *bounce; /* made when first needed */
 	void (*drained)(void *arg);
 	void *arg;
@@ -23,19 +29,19 @@ struct block_file {
 };
 
 extern const struct block_ops block_file_ops;
-extern const struct block_ops block_uring_ops; /* its object embeds a block_file first */
+extern const struct block_ops block_uring_ops; /* the same object, another kind of lane */
 
-/* Takes f->fd and what else was filled in; the object is freed by its ops. NULL = no memory. */
-struct block *block_file_new(const struct block_file *f);
-struct block *block_uring_new(const struct block_file *f);
-void block_file_fini(struct block_file *f);
+/* As in struct block_ops, of block_file_ops. */
+int block_file_open_lane(struct block *b, struct ev_loop *loop, void (*drained)(void *arg),
+	void *arg, struct block_lane **ret_lane);
+int block_file_resize(struct block *b, uint64_t size);
+void block_file_free(struct block *b);
 
 void block_list_add(struct block_list *l, struct block_req *r);
 /* Serves and completes everything queued; true when there was any. */
-bool block_file_serve(struct block_file *f);
-
+bool file_lane_serve(struct file_lane *l);
 /* Serves r, of which `done` bytes have been transferred. 0 or a negative errno. */
-int block_file_do(struct block_file *f, const struct block_req *r, uint64_t done);
+int file_lane_do(struct file_lane *l, const struct block_req *r, uint64_t done);
 /* Direct I/O needs another buffer for r, or refuses it. */
 bool block_file_misaligned(const struct block_file *f, const struct block_req *r);
 

@@ -8,29 +8,16 @@
 #include <string.h>
 #include "devices/backend/block_file.h"
 
-struct block_null {
-	struct block block; /* first */
+struct null_lane {
+	struct block_lane lane; /* first */
 	struct block_list queued;
 	void (*drained)(void *arg);
 	void *arg;
 };
 
-static int null_bind(struct block *b, struct ev_loop *loop, void (*drained)(void *arg), void *arg)
+static void null_submit(struct block_lane *l, struct block_req *r)
 {
-	struct block_null *n = (struct block_null *)b;
-
-	n->drained = drained;
-	n->arg = arg;
-	return 0;
-}
-
-static void null_unbind(struct block *b)
-{
-}
-
-static void null_submit(struct block *b, struct block_req *r)
-{
-	block_list_add(&((struct block_null *)b)->queued, r);
+	block_list_add(&((struct null_lane *)l)->queued, r);
 }
 
 static void serve(struct block_req *r)
@@ -41,9 +28,9 @@ static void serve(struct block_req *r)
 	r->done(r, 0);
 }
 
-static void null_kick(struct block *b)
+static void null_kick(struct block_lane *l)
 {
-	struct block_null *n = (struct block_null *)b;
+	struct null_lane *n = (struct null_lane *)l;
 	bool any = n->queued.first;
 
 	while (n->queued.first) { /* done() may add to it */
@@ -56,6 +43,37 @@ static void null_kick(struct block *b)
 		n->drained(n->arg);
 }
 
+static void null_close(struct block_lane *l)
+{
+	free(l);
+}
+
+static const struct block_lane_ops null_lane_ops = {
+	.submit = null_submit,
+	.kick = null_kick,
+	.close = null_close,
+};
+
+static int null_open(struct block *b, struct ev_loop *loop, void (*drained)(void *arg), void *arg,
+	struct block_lane **ret_lane)
+{
+	struct null_lane *n = calloc(1, sizeof(*n));
+
+	if (!n)
+		return -ENOMEM;
+	*n = (struct null_lane){.lane.ops = &null_lane_ops, .drained = drained, .arg = arg};
+	*ret_lane = &n->lane;
+	return 0;
+}
+
+static int null_resize(struct block *b, uint64_t size)
+{
+	if (!size)
+		return -EINVAL;
+	b->size = size;
+	return 0;
+}
+
 static void null_free(struct block *b)
 {
 	free(b);
@@ -63,20 +81,18 @@ static void null_free(struct block *b)
 
 static const struct block_ops null_ops = {
 	.name = "null",
-	.bind = null_bind,
-	.unbind = null_unbind,
-	.submit = null_submit,
-	.kick = null_kick,
+	.open = null_open,
+	.resize = null_resize,
 	.free = null_free,
 };
 
 int block_null_new(uint64_t size, bool readonly, struct block **ret_block)
 {
-	struct block_null *n = calloc(1, sizeof(*n));
+	struct block *b = calloc(1, sizeof(*b));
 
-	if (!n)
+	if (!b)
 		return -ENOMEM;
-	n->block = (struct block){
+	*b = (struct block){
 		.ops = &null_ops,
 		.size = size,
 		.block_size = 512,
@@ -85,6 +101,6 @@ int block_null_new(uint64_t size, bool readonly, struct block **ret_block)
 		.can_write_zeroes = !readonly,
 		.engine = "null",
 	};
-	*ret_block = &n->block;
+	*ret_block = b;
 	return 0;
 }

@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A raw file or block device over io_uring. The ring is made by the worker when it binds (a VM that
- * never starts its disk has none) and only that thread enters it. Its fd is watched by the worker's
- * loop: completions need no system call but the loop's own wait. One io_uring_enter submits all
- * that a kick of the driver brought; what the page cache could answer is complete on return from
- * it.
+/* A raw file or block device over io_uring: one ring a lane, made by the worker when it opens the
+ * lane (a VM that never starts its disk has none), and only that thread enters it. One
+ * io_uring_enter submits all that a kick of the driver brought; what the page cache could answer is
+ * complete on return from it.
  *
- * Where the host refuses a ring (old kernel, a seccomp filter, a limit), the plain one takes over.
+ * The rest completes when the worker enters the kernel next (IORING_SETUP_COOP_TASKRUN): nothing
+ * interrupts it meanwhile. A flag in the shared ring says that there is something to be had, which
+ * a worker that polls sees without a system call; one that sleeps in its loop is woken and finds
+ * the completions there on its return. (IORING_SETUP_DEFER_TASKRUN would not wake it: that wants a
+ * worker which sleeps in the ring, and then each kick costs it a system call more.)
+ *
+ * Where the host refuses a ring (old kernel, a seccomp filter, a limit), the plain lane takes over.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,8 +24,8 @@
 #define RING_ENTRIES 128
 #define REAP_BATCH   32
 
-struct block_uring {
-	struct block_file file; /* first */
+struct uring_lane {
+	struct file_lane file; /* first */
 	struct io_uring ring;
 	struct ev_fd watch;
 	unsigned unsubmitted;
@@ -61,20 +66,20 @@ static void prepare(struct io_uring_sqe *sqe, const struct block_req *r)
 }
 
 /* The final answer to a request of which the ring said res. */
-static int outcome(struct block_file *f, struct block_req *r, int res)
+static int outcome(struct file_lane *l, struct block_req *r, int res)
 {
 	bool rw = r->op == BLOCK_READ || r->op == BLOCK_WRITE;
 
 	if (res == -EINTR || res == -EAGAIN || (res == -EOPNOTSUPP && !rw))
-		return block_file_do(f, r, 0);
+		return file_lane_do(l, r, 0);
 	if (res < 0 || !rw)
 		return MIN(res, 0);
 	if ((uint64_t)res == r->len)
 		return 0;
-	return block_file_do(f, r, res);
+	return file_lane_do(l, r, res);
 }
 
-static unsigned reap(struct block_uring *u)
+static unsigned reap(struct uring_lane *u)
 {
 	struct io_uring_cqe *cqe[REAP_BATCH];
 	unsigned n = io_uring_peek_batch_cqe(&u->ring, cqe, REAP_BATCH);
@@ -93,7 +98,7 @@ static unsigned reap(struct block_uring *u)
 
 /* Hands the kernel what is prepared. It may be short of memory or of completion slots for a moment:
  * reaping makes room. Returns how many completions that took. */
-static unsigned submit_all(struct block_uring *u)
+static unsigned submit_all(struct uring_lane *u)
 {
 	unsigned reaped = 0;
 
@@ -113,74 +118,56 @@ static unsigned submit_all(struct block_uring *u)
 }
 
 /* Until nothing is left to submit or to reap: done() may have submitted more. */
-static void run(struct block_uring *u)
+static bool run(struct uring_lane *u)
 {
 	unsigned any = 0, n;
 
 	do {
-		n = block_file_serve(&u->file);
+		n = file_lane_serve(&u->file);
 		n += submit_all(u);
 		n += reap(u);
 		any += n;
 	} while (n);
 	if (any)
 		u->file.drained(u->file.arg);
+	return any;
 }
 
 static void ring_ready(struct ev_fd *w, uint32_t events)
 {
-	run(container_of(w, struct block_uring, watch));
+	run(container_of(w, struct uring_lane, watch));
 }
 
-static int setup(struct block_uring *u)
+static int make_ring(struct io_uring *ring)
 {
-	struct io_uring_params p = {
-		.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN};
-	int r = io_uring_queue_init_params(RING_ENTRIES, &u->ring, &p);
+	struct io_uring_params p = {.flags = IORING_SETUP_SINGLE_ISSUER |
+					     IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG};
+	int r = io_uring_queue_init_params(RING_ENTRIES, ring, &p);
 
 	if (r == -EINVAL) /* before Linux 6.0 */
-		r = io_uring_queue_init(RING_ENTRIES, &u->ring, 0);
+		r = io_uring_queue_init(RING_ENTRIES, ring, 0);
+	return r;
+}
+
+static int setup(struct uring_lane *u)
+{
+	int r = make_ring(&u->ring);
+
 	if (r < 0)
 		return r;
-	r = io_uring_register_files(&u->ring, &u->file.fd, 1);
+	r = io_uring_register_files(&u->ring, &u->file.f->fd, 1);
 	if (r < 0)
 		io_uring_queue_exit(&u->ring);
+	else
+		io_uring_register_ring_fd(&u->ring); /* cheaper to enter, where it can be */
 	return r;
 }
 
-static int uring_bind(struct block *b, struct ev_loop *loop, void (*drained)(void *arg), void *arg)
+static void uring_submit(struct block_lane *l, struct block_req *r)
 {
-	struct block_uring *u = (struct block_uring *)b;
-	int r = setup(u);
-
-	if (r < 0) {
-		b->ops = &block_file_ops;
-		return b->ops->bind(b, loop, drained, arg);
-	}
-	b->engine = "io_uring";
-	u->file.drained = drained;
-	u->file.arg = arg;
-	u->unsubmitted = 0;
-	u->watch = (struct ev_fd){.fd = u->ring.ring_fd, .ready = ring_ready};
-	r = ev_add(loop, &u->watch, EPOLLIN);
-	if (r < 0)
-		io_uring_queue_exit(&u->ring);
-	return r;
-}
-
-static void uring_unbind(struct block *b)
-{
-	struct block_uring *u = (struct block_uring *)b;
-
-	ev_del(&u->watch);
-	io_uring_queue_exit(&u->ring);
-}
-
-static void uring_submit(struct block *b, struct block_req *r)
-{
-	struct block_uring *u = (struct block_uring *)b;
-	bool by_hand =
-		block_file_misaligned(&u->file, r) || (r->op == BLOCK_DISCARD && u->file.is_device);
+	struct uring_lane *u = (struct uring_lane *)l;
+	const struct block_file *f = u->file.f;
+	bool by_hand = block_file_misaligned(f, r) || (r->op == BLOCK_DISCARD && f->is_device);
 	struct io_uring_sqe *sqe = by_hand ? NULL : io_uring_get_sqe(&u->ring);
 
 	if (!sqe && !by_hand && io_uring_submit(&u->ring) > 0) {
@@ -195,36 +182,77 @@ static void uring_submit(struct block *b, struct block_req *r)
 	u->unsubmitted++;
 }
 
-static void uring_kick(struct block *b)
+static void uring_kick(struct block_lane *l)
 {
-	struct block_uring *u = (struct block_uring *)b;
+	struct uring_lane *u = (struct uring_lane *)l;
 
 	if (u->unsubmitted || u->file.queued.first)
 		run(u);
 }
 
-static void uring_free(struct block *b)
+static bool uring_poll(struct block_lane *l)
 {
-	block_file_fini((struct block_file *)b);
-	free(b);
+	struct uring_lane *u = (struct uring_lane *)l;
+	unsigned flags = __atomic_load_n(u->ring.sq.kflags, __ATOMIC_RELAXED);
+
+	if (io_uring_cq_ready(&u->ring) || flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW))
+		return run(u);
+	return false;
+}
+
+static void uring_close(struct block_lane *l)
+{
+	struct uring_lane *u = (struct uring_lane *)l;
+
+	ev_del(&u->watch);
+	io_uring_queue_exit(&u->ring);
+	free(u->file.bounce);
+	free(u);
+}
+
+static const struct block_lane_ops uring_lane_ops = {
+	.submit = uring_submit,
+	.kick = uring_kick,
+	.poll = uring_poll,
+	.close = uring_close,
+};
+
+static int start(struct uring_lane *u, struct ev_loop *loop)
+{
+	int r = setup(u);
+
+	if (r < 0)
+		return r;
+	u->watch = (struct ev_fd){.fd = u->ring.ring_fd, .ready = ring_ready};
+	r = ev_add(loop, &u->watch, EPOLLIN);
+	if (r < 0)
+		io_uring_queue_exit(&u->ring);
+	return r;
+}
+
+static int uring_open(struct block *b, struct ev_loop *loop, void (*drained)(void *arg), void *arg,
+	struct block_lane **ret_lane)
+{
+	struct uring_lane *u = calloc(1, sizeof(*u));
+
+	if (!u)
+		return -ENOMEM;
+	u->file = (struct file_lane){.lane.ops = &uring_lane_ops,
+		.f = (struct block_file *)b,
+		.drained = drained,
+		.arg = arg};
+	if (start(u, loop) < 0) {
+		free(u);
+		return block_file_open_lane(b, loop, drained, arg, ret_lane);
+	}
+	b->engine = "io_uring";
+	*ret_lane = &u->file.lane;
+	return 0;
 }
 
 const struct block_ops block_uring_ops = {
 	.name = "uring",
-	.bind = uring_bind,
-	.unbind = uring_unbind,
-	.submit = uring_submit,
-	.kick = uring_kick,
-	.free = uring_free,
+	.open = uring_open,
+	.resize = block_file_resize,
+	.free = block_file_free,
 };
-
-struct block *block_uring_new(const struct block_file *f)
-{
-	struct block_uring *u = calloc(1, sizeof(*u));
-
-	if (!u)
-		return NULL;
-	u->file = *f;
-	u->file.block.ops = &block_uring_ops;
-	return &u->file.block;
-}

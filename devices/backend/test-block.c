@@ -188,7 +188,7 @@ static void drained(void *arg)
 	batches++;
 }
 
-static int run(struct block *b, struct ev_loop *loop, struct block_req r)
+static int run(struct block_lane *b, struct ev_loop *loop, struct block_req r)
 {
 	struct job j = {.r = r};
 
@@ -211,22 +211,23 @@ static void fill(struct iovec *v, unsigned n, uint8_t *p, size_t part, int byte)
 /* base: where the buffers start; off by one for direct I/O's sake. */
 static void serve_everything(struct block *b, uint8_t *base)
 {
+	struct block_lane *l;
 	struct iovec v[100];
 	struct ev_loop *loop;
 
 	cr_assert_eq(ev_loop_new(&loop), 0);
-	cr_assert_eq(b->ops->bind(b, loop, drained, NULL), 0);
+	cr_assert_eq(b->ops->open(b, loop, drained, NULL, &l), 0);
 	batches = 0;
 	fill(v, 100, base, 512, 0x41);
-	cr_expect_eq(run(b, loop, (struct block_req){BLOCK_WRITE, 4096, 51200, v, 100}), 0);
-	cr_expect_eq(run(b, loop, (struct block_req){BLOCK_FLUSH}), 0);
-	cr_expect_eq(run(b, loop, (struct block_req){BLOCK_WRITE_ZEROES, 8192, 4096}), 0);
+	cr_expect_eq(run(l, loop, (struct block_req){BLOCK_WRITE, 4096, 51200, v, 100}), 0);
+	cr_expect_eq(run(l, loop, (struct block_req){BLOCK_FLUSH}), 0);
+	cr_expect_eq(run(l, loop, (struct block_req){BLOCK_WRITE_ZEROES, 8192, 4096}), 0);
 	cr_expect_eq(
-		run(b, loop, (struct block_req){BLOCK_WRITE_ZEROES, 12288, 4096, .unmap = true}),
+		run(l, loop, (struct block_req){BLOCK_WRITE_ZEROES, 12288, 4096, .unmap = true}),
 		0);
-	cr_expect_eq(run(b, loop, (struct block_req){BLOCK_DISCARD, 16384, 4096}), 0);
+	cr_expect_eq(run(l, loop, (struct block_req){BLOCK_DISCARD, 16384, 4096}), 0);
 	fill(v, 1, base, 51200, 0xff);
-	cr_expect_eq(run(b, loop, (struct block_req){BLOCK_READ, 4096, 51200, v, 1}), 0);
+	cr_expect_eq(run(l, loop, (struct block_req){BLOCK_READ, 4096, 51200, v, 1}), 0);
 	cr_expect_eq(base[0], 0x41);
 	cr_expect_eq(base[4095], 0x41);
 	cr_expect_eq(base[4096], 0);
@@ -237,8 +238,8 @@ static void serve_everything(struct block *b, uint8_t *base)
 	cr_expect_geq(batches, 6u);
 	/* past the end, as when the file shrinks under us */
 	fill(v, 1, base, 512, 0);
-	cr_expect_lt(run(b, loop, (struct block_req){BLOCK_READ, 1 * MIB, 512, v, 1}), 0);
-	b->ops->unbind(b);
+	cr_expect_lt(run(l, loop, (struct block_req){BLOCK_READ, 1 * MIB, 512, v, 1}), 0);
+	l->ops->close(l);
 	ev_loop_free(loop);
 }
 
@@ -258,7 +259,7 @@ Test(block, io_uring)
 	cr_assert_eq(open_with(false, false, &b), 0);
 	cr_expect_str_eq(b->ops->name, "uring");
 	serve_everything(b, p);
-	serve_everything(b, p); /* bound again */
+	serve_everything(b, p); /* opened again */
 	block_free(b);
 	free(p);
 }
@@ -298,19 +299,20 @@ Test(block, burst)
 	static struct job j[1000];
 	static uint8_t buf[512];
 	struct iovec v = {buf, sizeof(buf)};
+	struct block_lane *l;
 	struct ev_loop *loop;
 	struct block *b;
 	unsigned left = 1000;
 
 	cr_assert_eq(open_with(false, false, &b), 0);
 	cr_assert_eq(ev_loop_new(&loop), 0);
-	cr_assert_eq(b->ops->bind(b, loop, drained, NULL), 0);
+	cr_assert_eq(b->ops->open(b, loop, drained, NULL, &l), 0);
 	for (int i = 0; i < 1000; i++) {
 		j[i].r = (struct block_req){
 			BLOCK_READ, 512 * (i % 512), 512, &v, 1, .done = job_done};
-		b->ops->submit(b, &j[i].r);
+		l->ops->submit(l, &j[i].r);
 	}
-	b->ops->kick(b);
+	l->ops->kick(l);
 	for (int rounds = 0; left && rounds < 10000; rounds++) {
 		ev_run_once(loop, 10);
 		left = 0;
@@ -318,7 +320,7 @@ Test(block, burst)
 			left += !j[i].done;
 	}
 	cr_expect_eq(left, 0u);
-	b->ops->unbind(b);
+	l->ops->close(l);
 	block_free(b);
 	ev_loop_free(loop);
 }

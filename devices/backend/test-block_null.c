@@ -6,6 +6,7 @@
 
 static unsigned done_calls, drained_calls;
 static struct block *b;
+static struct block_lane *l;
 static struct block_req again;
 
 static void done(struct block_req *r, int res)
@@ -13,7 +14,7 @@ static void done(struct block_req *r, int res)
 	cr_expect_eq(res, 0);
 	cr_expect_eq(drained_calls, 0u, "told after the last");
 	if (done_calls++ == 0) /* what done() submits needs no kick */
-		b->ops->submit(b, &again);
+		l->ops->submit(l, &again);
 }
 
 static void drained(void *arg)
@@ -33,17 +34,17 @@ Test(block_null, zeroes_and_nothing)
 	cr_assert_eq(block_null_new(1 * MIB, true, &b), 0);
 	cr_expect_eq(b->size, 1 * MIB);
 	cr_expect(b->readonly && !b->can_discard && !b->can_write_zeroes);
-	cr_assert_eq(b->ops->bind(b, NULL, drained, NULL), 0);
-	b->ops->kick(b);
+	cr_assert_eq(b->ops->open(b, NULL, drained, NULL, &l), 0);
+	l->ops->kick(l);
 	cr_expect_eq(drained_calls, 0u, "nothing to do");
-	b->ops->submit(b, &in);
-	b->ops->submit(b, &write);
+	l->ops->submit(l, &in);
+	l->ops->submit(l, &write);
 	cr_expect_eq(done_calls, 0u);
-	b->ops->kick(b);
+	l->ops->kick(l);
 	cr_expect_eq(done_calls, 3u);
 	cr_expect_eq(drained_calls, 1u);
 	cr_expect_eq(buf[0][0] | buf[1][511], 0);
 	cr_expect_eq(buf[2][0], 0xff, "a write only reads");
-	b->ops->unbind(b);
+	l->ops->close(l);
 	block_free(b);
 }

@@ -14,26 +14,43 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include "devices/virtio/queue_poll.h"
 #include "vmm/base/cleanup.h"
+
+/* How long a worker that is never short of work may keep from its loop: messages wait that long,
+ * and so do its fds, where there are any that it cannot poll. */
+#define TURN_NS	       1000000
+#define TURN_OF_FDS_NS 50000
+#define LOOKS	       16 /* the same for one that does not poll */
 
 enum run_state { RUN_IDLE, RUN_RUNNING, RUN_STOPPING };
 
 struct run_queue {
 	struct queue_run *run;
 	unsigned i, worker;
+	struct run_queue *next; /* of the same worker */
+	struct queue_stats stats;
 	enum run_state state; /* run->lock */
 	struct ev_msg start, stop, stopped, broke;
 
 	/* The worker's between start and stopped. */
 	struct virtq vq;
 	struct ev_fd kick;
-	bool attached, draining;
+	bool attached, draining, keeps_inflight;
+	bool resting; /* the ring was empty; kicks have not been asked for yet */
+	_Atomic bool again;
 	struct virtq_pos pos;
 };
 
 struct run_worker {
 	char name[16];
+	struct queue_run *run;
+	struct run_queue *queues;
 	struct ev_thread *thread; /* run->lock; made by the first start */
+
+	/* The worker's own. */
+	struct ev_idle idle;
+	struct poll_budget poll;
 };
 
 struct queue_run {
@@ -57,13 +74,170 @@ static void process(struct run_queue *q)
 {
 	struct queue_run *r = q->run;
 
+	q->resting = false;
 	if (q->kick.loop && !q->vq.broken)
 		r->ops->process(r->dev, q->i, &q->vq);
 }
 
 static void kicked(struct ev_fd *w, uint32_t events)
 {
-	process(container_of(w, struct run_queue, kick));
+	struct run_queue *q = container_of(w, struct run_queue, kick);
+
+	if (!atomic_exchange_explicit(&q->again, false, memory_order_relaxed))
+		count_add(&q->stats.kicks, 1);
+	process(q);
+}
+
+/* ---- polling ---- */
+
+/* Looks at q once, without a system call; true when there was something, which is done now. */
+static bool look(struct run_queue *q)
+{
+	const struct queue_worker_ops *ops = q->run->ops;
+	bool found = q->attached && ops->poll && ops->poll(q->run->dev, q->i);
+
+	if (q->resting && virtq_pending(&q->vq)) {
+		process(q);
+		found = true;
+	}
+	return found;
+}
+
+static struct run_queue *look_at_all(struct run_worker *w)
+{
+	struct run_queue *found = NULL;
+
+	for (struct run_queue *q = w->queues; q; q = q->next)
+		if (look(q))
+			found = q;
+	return found;
+}
+
+/* For as long as the budget allows; true when there was something. */
+static bool spin(struct run_worker *w, uint64_t *now)
+{
+	uint64_t start = *now, window = poll_budget_window(&w->poll, start);
+	struct run_queue *found = NULL;
+
+	while (*now - start < window && !(found = look_at_all(w)))
+		*now = ev_now_ns();
+	poll_budget_spent(&w->poll, *now - start, found);
+	count_add(&(found ? found : w->queues)->stats.poll_ns, *now - start);
+	if (!found)
+		return false;
+	count_add(&found->stats.poll_hits, 1);
+	*now = ev_now_ns();
+	return true;
+}
+
+/* Asks for kicks; true when there were chains after all. */
+static bool ask_for_kicks(struct run_worker *w)
+{
+	bool found = false;
+
+	for (struct run_queue *q = w->queues; q; q = q->next) {
+		if (!q->resting)
+			continue;
+		q->resting = false;
+		if (virtq_enable_kick(&q->vq)) {
+			process(q);
+			found = true;
+		}
+	}
+	return found;
+}
+
+static bool is_attached(const struct run_worker *w)
+{
+	for (const struct run_queue *q = w->queues; q; q = q->next)
+		if (q->attached)
+			return true;
+	return false;
+}
+
+/* Looks until there is nothing, and when there has been nothing for long enough asks for kicks.
+ * True: there may be more. */
+static bool poll(struct run_worker *w, uint64_t turn_ns)
+{
+	uint64_t now = ev_now_ns(), start = now;
+
+	poll_budget_woke(&w->poll, now);
+	while (now - start < turn_ns) {
+		if (spin(w, &now))
+			continue;
+		if (ask_for_kicks(w))
+			return true;
+		poll_budget_sleeps(&w->poll, now);
+		return false;
+	}
+	return true;
+}
+
+/* The worker would sleep. Without polling, too, it need not ask the kernel for completions that lie
+ * in its memory already. */
+static bool more(struct ev_idle *i)
+{
+	struct run_worker *w = container_of(i, struct run_worker, idle);
+
+	if (!is_attached(w))
+		return false;
+	if (w->poll.percent)
+		return poll(w, w->run->ops->poll ? TURN_NS : TURN_OF_FDS_NS);
+	for (unsigned n = 0; n < LOOKS; n++)
+		if (!look_at_all(w))
+			return false;
+	return true;
+}
+
+static void watch_idle(struct run_worker *w, struct ev_loop *loop)
+{
+	unsigned percent = w->run->dev->poll;
+
+	if (w->idle.more || (!percent && !w->run->ops->poll))
+		return;
+	poll_budget_init(&w->poll, percent, ev_now_ns());
+	w->idle.more = more;
+	ev_set_idle(loop, &w->idle);
+}
+
+bool queue_run_rest(struct queue_run *r, unsigned i)
+{
+	struct run_queue *q = &r->queue[i];
+
+	if (!r->worker[q->worker].poll.percent)
+		return virtq_enable_kick(&q->vq);
+	q->resting = true;
+	return false;
+}
+
+/* ---- what a device asks for ---- */
+
+void queue_run_flush(struct queue_run *r, unsigned i)
+{
+	struct run_queue *q = &r->queue[i];
+
+	if (!virtq_publish(&q->vq))
+		return;
+	virtio_signal_raise(&q->vq.signal, VIRTIO_ISR_QUEUE);
+	count_add(&q->stats.interrupts, 1);
+}
+
+struct queue_stats *queue_run_stats(struct queue_run *r, unsigned i)
+{
+	return &r->queue[i].stats;
+}
+
+uint64_t queue_run_cpu_ns(struct queue_run *r, unsigned i)
+{
+	LOCK_SCOPE(&r->lock);
+	struct ev_thread *t = r->worker[r->queue[i].worker].thread;
+
+	return t ? ev_thread_cpu_ns(t) : 0;
+}
+
+bool queue_run_keeps_inflight(struct queue_run *r, unsigned i)
+{
+	return r->queue[i].keeps_inflight;
 }
 
 void queue_run_broken(struct queue_run *r, unsigned i)
@@ -79,6 +253,7 @@ void queue_run_broken(struct queue_run *r, unsigned i)
 
 void queue_run_again(struct queue_run *r, unsigned i)
 {
+	atomic_store_explicit(&r->queue[i].again, true, memory_order_relaxed);
 	eventfd_write(r->queue[i].kick.fd, 1);
 }
 
@@ -94,6 +269,7 @@ static void handle_start(struct ev_msg *m)
 	struct ev_loop *loop = ev_thread_loop(r->worker[q->worker].thread);
 	int err = ev_add(loop, &q->kick, EPOLLIN | EPOLLET);
 
+	watch_idle(&r->worker[q->worker], loop);
 	if (err == 0 && r->ops->attach)
 		err = r->ops->attach(r->dev, q->i, &q->vq, loop);
 	q->attached = err == 0;
@@ -118,7 +294,7 @@ static void finish_if_idle(struct run_queue *q)
 	if (q->attached && r->ops->detach)
 		r->ops->detach(r->dev, q->i);
 	q->attached = false;
-	virtq_flush(&q->vq);
+	queue_run_flush(r, q->i);
 	virtq_pos_get(&q->vq, &q->pos);
 	post_control(q, &q->stopped);
 }
@@ -128,6 +304,7 @@ static void handle_stop(struct ev_msg *m)
 	struct run_queue *q = container_of(m, struct run_queue, stop);
 
 	ev_del(&q->kick);
+	q->resting = false;
 	q->draining = true;
 	finish_if_idle(q);
 }
@@ -190,6 +367,9 @@ static void init_queue(struct queue_run *r, unsigned i, unsigned worker)
 	q->run = r;
 	q->i = i;
 	q->worker = worker;
+	q->next = r->worker[worker].queues;
+	r->worker[worker].queues = q;
+	r->worker[worker].run = r;
 	q->start.handle = handle_start;
 	q->stop.handle = handle_stop;
 	q->stopped.handle = handle_stopped;
@@ -247,6 +427,7 @@ int queue_run_start(struct queue_run *r, unsigned i, const struct virtq_setup *s
 	if (err < 0)
 		return err;
 	q->kick.fd = s->kick_fd;
+	q->keeps_inflight = s->inflight;
 	q->state = RUN_RUNNING;
 	ev_post(ev_thread_loop(w->thread), &q->start);
 	return 0;

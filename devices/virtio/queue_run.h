@@ -10,11 +10,16 @@
  *    │      process                       wait for in_flight() == 0,      │
  *    └──────────────────── control: queue_stopped ◄────────── detach ◄────┘
  *
+ * With virtio_dev.poll a worker that has nothing to do looks at its rings for a while before it
+ * asks for kicks and sleeps (queue_poll.h). A process() that wants this ends with queue_run_rest()
+ * where it would call virtq_enable_kick().
+ *
  * A worker lives from its first queue's start until the device is freed: through pauses and resets,
  * so that whoever pinned the thread or put it in a cgroup need not do it again. */
 #ifndef DEVICES_VIRTIO_QUEUE_RUN_H
 #define DEVICES_VIRTIO_QUEUE_RUN_H
 
+#include "devices/virtio/stats.h"
 #include "devices/virtio/virtio.h"
 #include "devices/virtio/virtq.h"
 
@@ -25,6 +30,11 @@ struct queue_worker_ops {
 	 * about one ring's worth, then queue_run_again(): a driver that never pauses must not keep
 	 * the worker from its other fds and from being stopped. Worker. */
 	void (*process)(struct virtio_dev *d, unsigned i, struct virtq *q);
+	/* Reports what the back-end has completed for an attached queue; true when something had.
+	 * No system call while nothing has: it is called very often, while the worker polls. NULL:
+	 * the loop's fds tell. With it nothing else of the device's may hang on the loop: that is
+	 * looked at seldom then. Worker. */
+	bool (*poll)(struct virtio_dev *d, unsigned i);
 	/* Requests popped but not pushed; the stop waits, on the loop, until this is 0. May be
 	 * NULL. */
 	unsigned (*in_flight)(struct virtio_dev *d, unsigned i);
@@ -51,6 +61,19 @@ void queue_run_idle(struct queue_run *r, unsigned i);
 void queue_run_again(struct queue_run *r, unsigned i);
 /* Worker: virtq_pop failed. Stops serving the queue and posts `broken`. */
 void queue_run_broken(struct queue_run *r, unsigned i);
+/* Worker: process() has found the ring empty. True: it is not, look again; else the worker is told
+ * of the next chain, by a kick or by looking. */
+bool queue_run_rest(struct queue_run *r, unsigned i);
+/* Worker: publishes what was pushed and interrupts the driver if it wants that; counted. */
+void queue_run_flush(struct queue_run *r, unsigned i);
+
+/* Kicks, interrupts and polling are counted here, all else by the device (its worker only). Alive
+ * as long as r. */
+struct queue_stats *queue_run_stats(struct queue_run *r, unsigned i);
+/* As virtio_dev_ops.cpu_ns. */
+uint64_t queue_run_cpu_ns(struct queue_run *r, unsigned i);
+/* Does the ring keep what is in flight (virtq_setup.inflight)? Worker, while started. */
+bool queue_run_keeps_inflight(struct queue_run *r, unsigned i);
 struct virtq *queue_run_virtq(struct queue_run *r, unsigned i); /* worker, while started */
 
 #endif

@@ -14,6 +14,7 @@
 
 struct slow {
 	struct block block; /* first */
+	struct block_lane lane;
 	struct ev_loop *loop;
 	void (*drained)(void *arg);
 	void *arg;
@@ -23,7 +24,8 @@ struct slow {
 	_Atomic bool bound;
 };
 
-static int slow_bind(struct block *b, struct ev_loop *loop, void (*drained)(void *arg), void *arg)
+static int slow_open(struct block *b, struct ev_loop *loop, void (*drained)(void *arg), void *arg,
+	struct block_lane **ret_lane)
 {
 	struct slow *s = (struct slow *)b;
 
@@ -31,20 +33,21 @@ static int slow_bind(struct block *b, struct ev_loop *loop, void (*drained)(void
 	s->drained = drained;
 	s->arg = arg;
 	s->bound = true;
+	*ret_lane = &s->lane;
 	return 0;
 }
 
-static void slow_unbind(struct block *b)
+static void slow_close(struct block_lane *l)
 {
-	struct slow *s = (struct slow *)b;
+	struct slow *s = container_of(l, struct slow, lane);
 
 	cr_expect_eq(s->nheld, 0u, "nothing is in flight");
 	s->bound = false;
 }
 
-static void slow_submit(struct block *b, struct block_req *r)
+static void slow_submit(struct block_lane *l, struct block_req *r)
 {
-	struct slow *s = (struct slow *)b;
+	struct slow *s = container_of(l, struct slow, lane);
 
 	r->next = s->held;
 	s->held = r;
@@ -52,7 +55,7 @@ static void slow_submit(struct block *b, struct block_req *r)
 	s->most = MAX(s->most, s->nheld);
 }
 
-static void slow_kick(struct block *b)
+static void slow_kick(struct block_lane *l)
 {
 }
 
@@ -83,10 +86,13 @@ static void answer_youngest(struct ev_msg *m)
 
 static const struct block_ops slow_ops = {
 	.name = "slow",
-	.bind = slow_bind,
-	.unbind = slow_unbind,
+	.open = slow_open,
+};
+
+static const struct block_lane_ops slow_lane_ops = {
 	.submit = slow_submit,
 	.kick = slow_kick,
+	.close = slow_close,
 };
 
 static struct guest_rig rig;
@@ -107,6 +113,7 @@ static void make_with(bool in_order)
 	struct virtio_dev *dev;
 
 	slow = (struct slow){.block = {&slow_ops, .size = 1 * MIB, .block_size = 512},
+		.lane.ops = &slow_lane_ops,
 		.let_go.handle = answer_all};
 	guest_rig_init(&rig, 4 * MIB);
 	cr_assert_eq(virtio_blk_new(&rig.f.host, "_disk0", &slow.block, &o, &dev), 0);

@@ -33,6 +33,7 @@ struct ev_loop {
 	struct ev_fd wake;
 	struct round *round;	 /* the innermost, NULL outside */
 	struct ev_timer *timers; /* ascending at_ns */
+	struct ev_idle *idle;
 	bool quit;
 	pthread_mutex_t lock; /* leaf: guards the two below */
 	struct ev_msg *msgs, **msgs_end;
@@ -223,10 +224,17 @@ void ev_post(struct ev_loop *loop, struct ev_msg *m)
 		wake(loop);
 }
 
-static int wait_ms(const struct ev_loop *loop, int timeout_ms)
+void ev_set_idle(struct ev_loop *loop, struct ev_idle *i)
+{
+	loop->idle = i;
+}
+
+static int wait_ms(struct ev_loop *loop, int timeout_ms)
 {
 	uint64_t now, ms;
 
+	if (timeout_ms && loop->idle && loop->idle->more(loop->idle))
+		return 0;
 	if (!loop->timers)
 		return timeout_ms;
 	now = ev_now_ns();
@@ -338,6 +346,16 @@ int ev_thread_new(const char *name, struct ev_thread **ret_thread)
 struct ev_loop *ev_thread_loop(struct ev_thread *t)
 {
 	return t->loop;
+}
+
+uint64_t ev_thread_cpu_ns(struct ev_thread *t)
+{
+	struct timespec used;
+	clockid_t clock;
+
+	if (pthread_getcpuclockid(t->thread, &clock) || clock_gettime(clock, &used) < 0)
+		return 0;
+	return (uint64_t)used.tv_sec * 1000000000 + (uint64_t)used.tv_nsec;
 }
 
 void ev_thread_free(struct ev_thread *t)

@@ -34,6 +34,12 @@ struct ev_msg {
 	struct ev_msg *next; /* internal */
 };
 
+/* What is asked before the loop goes to sleep; embedded in its owner. more() may do work that needs
+ * no fd. True: do not sleep, only look at the fds, and ask again. */
+struct ev_idle {
+	bool (*more)(struct ev_idle *i);
+};
+
 /* Returns 0 or a negative errno (EMFILE, ENOMEM). Free it on the thread that ran it, or after that
  * thread has ended. Freeing handles no more messages: whoever posts must have stopped. */
 int ev_loop_new(struct ev_loop **ret_loop);
@@ -48,6 +54,9 @@ void ev_del(struct ev_fd *w);
 
 void ev_timer_arm(struct ev_loop *loop, struct ev_timer *t, uint64_t at_ns); /* re-arms too */
 void ev_timer_cancel(struct ev_timer *t);
+
+/* Loop thread. The loop has one or, with NULL, none. */
+void ev_set_idle(struct ev_loop *loop, struct ev_idle *i);
 
 /* Any thread, async-signal-unsafe, never blocks on the loop. Messages are handled in order. */
 void ev_post(struct ev_loop *loop, struct ev_msg *m);
@@ -66,6 +75,8 @@ uint64_t ev_now_ns(void); /* CLOCK_MONOTONIC */
 struct ev_thread;
 int ev_thread_new(const char *name, struct ev_thread **ret_thread);
 struct ev_loop *ev_thread_loop(struct ev_thread *t);
+/* CPU time that the thread has used, in ns. Any thread. */
+uint64_t ev_thread_cpu_ns(struct ev_thread *t);
 /* Ends the loop after the messages posted before this call, joins, frees. NULL is fine. */
 void ev_thread_free(struct ev_thread *t);
 
