@@ -61,7 +61,7 @@ int call_server(struct call *c, const char *method, const char *path, char **ret
 	if (c->told && isatty(fileno(c->err)))
 		fputs("\r\033[K", c->err);
 	free(text);
-	if (r == 0 && reply.status != 200 && reply.status != 204)
+	if (r == 0 && reply.status / 100 != 2)
 		r = call_refused(&reply, e);
 	if (r < 0) {
 		free(reply.body);

@@ -6,7 +6,7 @@
 #include "tools/polyctl/polyctl.h"
 #include "vmm/version.h"
 
-const struct noun *const nouns[] = {&noun_vm, NULL};
+const struct noun *const nouns[] = {&noun_vm, &noun_offload, NULL};
 
 static int usage_error(struct err *e, const char *what, const char *word, const char *advice)
 {
@@ -18,7 +18,7 @@ static int usage_error(struct err *e, const char *what, const char *word, const 
 static void help_top(FILE *out)
 {
 	fputs("Usage: polyctl NOUN VERB [FLAG...] [WORD...]\n"
-	      "Controls polyvisor over its REST API.\n\n",
+	      "Controls polyvisor and polyvisor-offload over their REST APIs.\n\n",
 		out);
 	for (unsigned i = 0; nouns[i]; i++)
 		fprintf(out, "  polyctl %-24s %s\n", nouns[i]->name, nouns[i]->help);
@@ -59,8 +59,8 @@ static void help_verb(const struct noun *n, const struct verb *v, FILE *out)
 	if (v->method)
 		fprintf(out, "Calls %s %s.\n", v->method, v->path);
 	putc('\n', out);
-	if (v->keys)
-		opts_help(v->keys, out);
+	if (v->keys || v->help_keys)
+		opts_help(v->keys ? v->keys : v->help_keys, out);
 	help_flags(v->flags, out);
 	help_flags(n->flags, out);
 }
@@ -138,11 +138,12 @@ static int run_call(struct call *c, char **argv, struct err *e)
 	int r = take_words(c, argv, e);
 
 	if (r == 0 && !c->socket)
-		c->socket = getenv("POLYVISOR_SOCKET");
+		c->socket = c->sockets[0] = getenv(c->noun->env);
 	if (r == 0 && (!c->socket || !*c->socket))
 		r = err_set(e, ERR_USAGE, -EINVAL,
-			"--socket: needed; name the socket of polyvisor's --api-socket, or set "
-			"POLYVISOR_SOCKET");
+			"--socket: needed; name the socket of %s's --api-socket, or set %s",
+			c->noun->server, c->noun->env);
+	c->nsockets += !c->nsockets;
 	if (r == 0)
 		r = call_verb(c, e);
 	json_decref(c->body);

@@ -49,11 +49,11 @@ static const char bash_head[] =
 	"	local i\n"
 	"	for ((i = 1; i < ${#COMP_WORDS[@]} - 1; i++)); do\n"
 	"		if [ \"${COMP_WORDS[i]}\" = --socket ]; then\n"
-	"			polyctl vm devices --ids --socket \"${COMP_WORDS[i + 1]}\" 2>/dev/null\n"
+	"			polyctl $1 --ids --socket \"${COMP_WORDS[i + 1]}\" 2>/dev/null\n"
 	"			return\n"
 	"		fi\n"
 	"	done\n"
-	"	polyctl vm devices --ids 2>/dev/null\n"
+	"	polyctl $1 --ids 2>/dev/null\n"
 	"}\n"
 	"_polyctl() {\n"
 	"	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} words=''\n"
@@ -70,10 +70,12 @@ static void bash_verb(const struct noun *n, const struct verb *v, FILE *out)
 	fprintf(out, "	'%s %s')\n		words='", n->name, v->name);
 	print_flags(v->flags, out);
 	print_flags(n->flags, out);
-	print_keys(v->keys, out);
+	print_keys(v->keys ? v->keys : v->help_keys, out);
 	fputs("--help'\n", out);
 	if (v->hint == HINT_DEVICE)
-		fputs("		case $cur in -*) ;; *) words=$(_polyctl_devices) ;; esac\n", out);
+		fprintf(out,
+			"		case $cur in -*) ;; *) words=$(_polyctl_devices '%s %s') ;; esac\n",
+			n->name, n->ids);
 	if (v->hint == HINT_FILE)
 		fputs("		case $cur in -*) ;; *) compopt -o default; return ;; esac\n", out);
 	fputs("		;;\n", out);
@@ -126,9 +128,9 @@ static const char zsh_head[] =
 	"_polyctl_devices() {\n"
 	"	local i=${words[(I)--socket]}\n"
 	"	if (( i && i < $#words )); then\n"
-	"		polyctl vm devices --ids --socket $words[i+1] 2>/dev/null\n"
+	"		polyctl ${=1} --ids --socket $words[i+1] 2>/dev/null\n"
 	"	else\n"
-	"		polyctl vm devices --ids 2>/dev/null\n"
+	"		polyctl ${=1} --ids 2>/dev/null\n"
 	"	fi\n"
 	"}\n"
 	"_polyctl() {\n";
@@ -139,15 +141,16 @@ static void zsh_verb(const struct noun *n, const struct verb *v, FILE *out)
 	print_flags(v->flags, out);
 	print_flags(n->flags, out);
 	fputs("--help\n", out);
-	if (v->keys) {
+	if (v->keys || v->help_keys) {
 		fputs("		if compset -P '*='; then _files; return; fi\n"
 		      "		compadd -S '' -- ",
 			out);
-		print_keys(v->keys, out);
+		print_keys(v->keys ? v->keys : v->help_keys, out);
 		putc('\n', out);
 	}
 	if (v->hint == HINT_DEVICE)
-		fputs("		compadd -- ${(f)\"$(_polyctl_devices)\"}\n", out);
+		fprintf(out, "		compadd -- ${(f)\"$(_polyctl_devices '%s %s')\"}\n",
+			n->name, n->ids);
 	if (v->hint == HINT_FILE)
 		fputs("		[[ $PREFIX == -* ]] || _files\n", out);
 	fputs("		;;\n", out);
@@ -209,13 +212,14 @@ static void fish_verb(const struct noun *n, const struct verb *v, FILE *out)
 	snprintf(when, sizeof(when), "__polyctl_at %s %s", n->name, v->name);
 	fish_flags(v->flags, when, out);
 	fish_flags(n->flags, when, out);
-	if (v->keys) {
+	if (v->keys || v->help_keys) {
 		fprintf(out, "complete -c polyctl -n '%s' -a '", when);
-		print_keys(v->keys, out);
+		print_keys(v->keys ? v->keys : v->help_keys, out);
 		fputs("'\n", out);
 	}
 	if (v->hint == HINT_DEVICE)
-		fprintf(out, "complete -c polyctl -n '%s' -a '(__polyctl_devices)'\n", when);
+		fprintf(out, "complete -c polyctl -n '%s' -a '(__polyctl_devices %s %s)'\n", when,
+			n->name, n->ids);
 	if (v->hint == HINT_FILE)
 		fprintf(out, "complete -c polyctl -n '%s' -F\n", when);
 }
@@ -233,8 +237,8 @@ static void fish(FILE *out)
 	      "function __polyctl_devices\n"
 	      "	set -l words (commandline -poc)\n"
 	      "	set -l at (contains -i -- --socket $words)\n"
-	      "	and polyctl vm devices --ids --socket $words[(math $at + 1)] 2>/dev/null\n"
-	      "	or polyctl vm devices --ids 2>/dev/null\n"
+	      "	and polyctl $argv --ids --socket $words[(math $at + 1)] 2>/dev/null\n"
+	      "	or polyctl $argv --ids 2>/dev/null\n"
 	      "end\n"
 	      "complete -c polyctl -f\n"
 	      "complete -c polyctl -n 'test (count (commandline -poc)) -eq 1' -a '",

@@ -11,7 +11,8 @@
 #include "vmm/base/err.h"
 #include "vmm/base/opts.h"
 
-#define CALL_WORDS 64
+#define CALL_WORDS   64
+#define CALL_SOCKETS 32 /* of top */
 
 /* What completion offers for a word or a flag's value. */
 enum hint { HINT_NONE, HINT_FILE, HINT_DEVICE, HINT_SHELL };
@@ -27,12 +28,13 @@ struct flag {
 };
 
 struct verb {
-	const char *name, *args, *help; /* "coredump", "FILE", one clause */
-	const char *method, *path;	/* of the API */
-	unsigned min, max;		/* words */
-	enum hint hint;			/* for them */
-	const struct opt_table *keys;	/* the words are key=value of this table: the body */
-	const struct flag *flags;	/* ended by one without a name */
+	const char *name, *args, *help;	   /* "coredump", "FILE", one clause */
+	const char *method, *path;	   /* of the API */
+	unsigned min, max;		   /* words */
+	enum hint hint;			   /* for them */
+	const struct opt_table *keys;	   /* the words are key=value of this table: the body */
+	const struct opt_table *help_keys; /* likewise, but prepare() reads them */
+	const struct flag *flags;	   /* ended by one without a name */
 	/* Fills body or path from the words; NULL: nothing to do. */
 	int (*prepare)(struct call *c, struct err *e);
 	/* Shows a 200's body to a person; NULL: nothing, or as it is when it is no JSON. */
@@ -46,6 +48,8 @@ struct noun {
 	const char *name, *help;
 	const struct verb *verbs; /* ended by one without a name */
 	const struct flag *flags; /* of every verb */
+	const char *server, *env; /* whose --api-socket --socket names, and its default */
+	const char *ids;	  /* the verb that prints ids with --ids, for completion */
 };
 
 /* One run of polyctl. Words and flag values point into argv. */
@@ -56,10 +60,12 @@ struct call {
 	unsigned nwords;
 	FILE *out, *err;
 
-	const char *socket;
-	bool json, ids, virtio;
+	const char *socket; /* the last that was named */
+	const char *sockets[CALL_SOCKETS];
+	unsigned nsockets;
+	bool json, ids, virtio, once, total;
 	const char *until;
-	unsigned wait; /* seconds */
+	unsigned wait; /* seconds; of top: between two looks */
 	int fds[CLIENT_FDS];
 	unsigned nfds;
 
@@ -82,7 +88,7 @@ int call_get(struct call *c, const char *path, json_t **ret_answer, struct err *
 /* Makes a refusal's text the error's. */
 int call_refused(const struct client_reply *reply, struct err *e);
 
-extern const struct noun noun_vm;
+extern const struct noun noun_vm, noun_offload;
 extern const struct noun *const nouns[]; /* ended by NULL */
 
 /* create.c */
@@ -96,6 +102,18 @@ int show_counters(struct call *c, const json_t *answer);
 int show_devices(struct call *c, const json_t *answer);
 int show_device(struct call *c, const json_t *answer);
 int show_added(struct call *c, const json_t *answer);
+
+/* vm.c: flags that other nouns have, too */
+int flag_socket(struct call *c, const struct flag *f, const char *value, struct err *e);
+int flag_json(struct call *c, const struct flag *f, const char *value, struct err *e);
+int flag_ids(struct call *c, const struct flag *f, const char *value, struct err *e);
+int flag_seconds(struct call *c, const struct flag *f, const char *value, struct err *e);
+int flag_fd(struct call *c, const struct flag *f, const char *value, struct err *e);
+/* Makes c->path of the verb's, the word in the place of "ID", percent-encoded. */
+int path_with_id(struct call *c, const char *id, struct err *e);
+
+/* top.c */
+int run_top(struct call *c, struct err *e);
 
 /* events.c, console.c: whole verbs */
 int run_events(struct call *c, struct err *e);

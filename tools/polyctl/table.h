@@ -6,7 +6,7 @@
 
 #include <stdio.h>
 
-#define TABLE_COLS 6
+#define TABLE_COLS 16
 
 struct table {
 	unsigned cols, rows;

@@ -311,6 +311,9 @@ Test(cli, mistakes_are_one_line_and_status_2)
 		{"vm", "create", "--socket=/s", "--kernel"},
 		{"vm", "create", "--device=toaster", "--socket=/s"},
 		{"vm", "add-net", "--tap-fd=77", "--socket=/s"},
+		{"offload"},
+		{"offload", "resize", "d"},
+		{"offload", "add", "virtio-blk", "size"},
 		{"completion", "csh"},
 	};
 

@@ -13,19 +13,22 @@
 
 /* ---- flags ---- */
 
-static int set_socket(struct call *c, const struct flag *f, const char *value, struct err *e)
+int flag_socket(struct call *c, const struct flag *f, const char *value, struct err *e)
 {
-	c->socket = value;
+	if (c->nsockets == CALL_SOCKETS)
+		return err_set(
+			e, ERR_USAGE, -EINVAL, "%s: at most %d are taken", f->name, CALL_SOCKETS);
+	c->socket = c->sockets[c->nsockets++] = value;
 	return 0;
 }
 
-static int set_json(struct call *c, const struct flag *f, const char *value, struct err *e)
+int flag_json(struct call *c, const struct flag *f, const char *value, struct err *e)
 {
 	c->json = true;
 	return 0;
 }
 
-static int set_ids(struct call *c, const struct flag *f, const char *value, struct err *e)
+int flag_ids(struct call *c, const struct flag *f, const char *value, struct err *e)
 {
 	c->ids = true;
 	return 0;
@@ -43,7 +46,7 @@ static int set_until(struct call *c, const struct flag *f, const char *value, st
 	return 0;
 }
 
-static int set_wait(struct call *c, const struct flag *f, const char *value, struct err *e)
+int flag_seconds(struct call *c, const struct flag *f, const char *value, struct err *e)
 {
 	uint64_t n;
 
@@ -55,7 +58,7 @@ static int set_wait(struct call *c, const struct flag *f, const char *value, str
 }
 
 /* An open descriptor of ours, from whoever started us. */
-static int set_fd(struct call *c, const struct flag *f, const char *value, struct err *e)
+int flag_fd(struct call *c, const struct flag *f, const char *value, struct err *e)
 {
 	uint64_t n;
 
@@ -72,26 +75,26 @@ static int set_fd(struct call *c, const struct flag *f, const char *value, struc
 
 static const struct flag vm_flags[] = {
 	{"--socket", "PATH", "polyvisor's --api-socket; $POLYVISOR_SOCKET by default", HINT_FILE,
-		set_socket},
-	{"--json", NULL, "the server's own answer, not a table", HINT_NONE, set_json},
+		flag_socket},
+	{"--json", NULL, "the server's own answer, not a table", HINT_NONE, flag_json},
 	{0},
 };
 static const struct flag ping_flags[] = {
-	{"--wait", "SECONDS", "for a polyvisor that is still starting", HINT_NONE, set_wait},
+	{"--wait", "SECONDS", "for a polyvisor that is still starting", HINT_NONE, flag_seconds},
 	{0},
 };
 static const struct flag disk_flags[] = {
 	{"--fd", "N", "an open image of this process is passed on, instead of path", HINT_NONE,
-		set_fd},
+		flag_fd},
 	{0},
 };
 static const struct flag net_flags[] = {
 	{"--tap-fd", "N", "an open tap of this process is passed on; may be repeated", HINT_NONE,
-		set_fd},
+		flag_fd},
 	{0},
 };
 static const struct flag devices_flags[] = {
-	{"--ids", NULL, "only the ids, one a line", HINT_NONE, set_ids},
+	{"--ids", NULL, "only the ids, one a line", HINT_NONE, flag_ids},
 	{0},
 };
 static const struct flag events_flags[] = {
@@ -143,17 +146,25 @@ static bool is_unreserved(unsigned char ch)
 	       (ch && strchr("-._~", ch));
 }
 
-static int prepare_device(struct call *c, struct err *e)
+int path_with_id(struct call *c, const char *id, struct err *e)
 {
-	size_t at = (size_t)snprintf(c->path, sizeof(c->path), API "vm.devices/");
+	const char *path = c->verb->path, *place = strstr(path, "ID");
+	size_t at = (size_t)snprintf(c->path, sizeof(c->path), "%.*s", (int)(place - path), path);
 
-	for (const char *p = c->word[0]; *p; p++) {
-		if (at + 4 > sizeof(c->path))
-			return err_set(e, ERR_USAGE, -EINVAL, "device: the id is too long");
+	for (const char *p = id; *p; p++) {
+		if (at + 4 + strlen(place) > sizeof(c->path))
+			return err_set(
+				e, ERR_USAGE, -EINVAL, "%s: the id is too long", c->verb->name);
 		at += (size_t)snprintf(c->path + at, sizeof(c->path) - at,
 			is_unreserved((unsigned char)*p) ? "%c" : "%%%02X", (unsigned char)*p);
 	}
+	snprintf(c->path + at, sizeof(c->path) - at, "%s", place + strlen("ID"));
 	return 0;
+}
+
+static int prepare_device(struct call *c, struct err *e)
+{
+	return path_with_id(c, c->word[0], e);
 }
 
 /* ---- the table ---- */
@@ -207,4 +218,5 @@ static const struct verb vm_verbs[] = {
 	{0},
 };
 
-const struct noun noun_vm = {"vm", "One instance, by its polyvisor's socket", vm_verbs, vm_flags};
+const struct noun noun_vm = {"vm", "One instance, by its polyvisor's socket", vm_verbs, vm_flags,
+	.server = "polyvisor", .env = "POLYVISOR_SOCKET", .ids = "devices"};

@@ -126,8 +126,9 @@ static int set_pair(const struct opt_table *t, char *pair, json_t *object, struc
 		return set_key(t, t->bare_key, pair, object, e);
 	if (!eq)
 		return err_set(e, ERR_USAGE, -EINVAL,
-			"%s: \"%.64s\" is not key=value; polyctl vm %s --help lists the keys",
-			t->flag, pair, t->flag[0] == '-' ? "create" : t->flag);
+			"%s: \"%.64s\" is not key=value; polyctl %s%s --help lists the keys",
+			t->flag, pair, strchr(t->flag, ' ') ? "" : "vm ",
+			t->flag[0] == '-' ? "create" : t->flag);
 	*eq = '\0';
 	return set_key(t, pair, eq + 1, object, e);
 }
