@@ -25,7 +25,7 @@ static void run_script(struct guest_rig *r, const struct guest_transport *t, str
 		device_free(pci_root_device(r->root));
 }
 
-static void in_process(char text[8192])
+static void in_process(bool packed, char text[8192])
 {
 	struct virtio_blk_opts o = {.serial = "served elsewhere"};
 	char path[] = "/tmp/polyvisor-transcript-XXXXXX";
@@ -40,7 +40,7 @@ static void in_process(char text[8192])
 	cr_assert_eq(block_open(&bo, &b, NULL), 0);
 	guest_rig_init(&r, 4 * MIB);
 	cr_assert_eq(virtio_blk_new(&r.f.host, "_disk0", b, &o, &dev), 0);
-	dev->no_packed = true; /* nor does a proxy offer them yet */
+	dev->no_packed = !packed;
 	run_script(&r, &guest_mmio, dev, text);
 	fake_host_fini(&r.f);
 	block_free(b);
@@ -56,7 +56,7 @@ static void share_memory(struct fake_host *f)
 	cr_assert_eq(guest_mem_init(&f->mem, &ram, 1, &o, NULL), 0);
 }
 
-static void offloaded(const struct guest_transport *t, char text[8192])
+static void offloaded(const struct guest_transport *t, bool packed, char text[8192])
 {
 	struct vu_peer_opts o;
 	struct virtio_dev *dev;
@@ -75,18 +75,19 @@ static void offloaded(const struct guest_transport *t, char text[8192])
 	guest_rig_init(&r, 4 * MIB);
 	share_memory(&r.f);
 	cr_assert_eq(vu_proxy_new(&r.f.host, "_disk0", peer, &dev), 0);
+	dev->no_packed = !packed;
 	run_script(&r, t, dev, text);
 	vu_peer_close(peer);
 	fake_host_fini(&r.f);
 	backend_fini(&b);
 }
 
-static void compare(const struct guest_transport *t)
+static void compare(const struct guest_transport *t, bool packed)
 {
 	static char first[8192], other[8192];
 
-	in_process(first);
-	offloaded(t, other);
+	in_process(packed, first);
+	offloaded(t, packed, other);
 	cr_expect_gt(strlen(first), 1000u);
 	for (char *a = first, *b = other, *sa, *sb; *a || *b;) { /* the first line that differs */
 		a = strtok_r(a, "\n", &sa);
@@ -98,17 +99,32 @@ static void compare(const struct guest_transport *t)
 	}
 }
 
-Test(transcript, mmio)
+Test(transcript, mmio_split)
 {
-	compare(&guest_mmio);
+	compare(&guest_mmio, false);
 }
 
-Test(transcript, pci_msix)
+Test(transcript, pci_msix_split)
 {
-	compare(&guest_pci_msix);
+	compare(&guest_pci_msix, false);
 }
 
-Test(transcript, pci_intx)
+Test(transcript, pci_intx_split)
 {
-	compare(&guest_pci_intx);
+	compare(&guest_pci_intx, false);
+}
+
+Test(transcript, mmio_packed)
+{
+	compare(&guest_mmio, true);
+}
+
+Test(transcript, pci_msix_packed)
+{
+	compare(&guest_pci_msix, true);
+}
+
+Test(transcript, pci_intx_packed)
+{
+	compare(&guest_pci_intx, true);
 }

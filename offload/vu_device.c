@@ -59,6 +59,7 @@ static void clear_session(struct vu_device *d)
 	d->features_set = false;
 	d->status = 0;
 	vu_rings_clear(d);
+	vu_log_switch(d);
 }
 
 static void leave(struct vu_device *d, int why)
@@ -87,6 +88,8 @@ static void finish_leaving(struct vu_device *d)
 	for (unsigned i = 0; i < d->dev->nqueues; i++)
 		vu_ring_set_call(&d->ring[i], -1);
 	d->protocol = 0;
+	vu_inflight_fini(d);
+	vu_log_fini(d);
 	vu_mem_fini(&d->mem);
 	d->leaving = false;
 	if (!d->closing)
@@ -100,6 +103,7 @@ int vu_device_reset(struct vu_device *d)
 		return VU_WAIT;
 	}
 	d->reset = VU_RESET_NONE;
+	vu_inflight_forget(d); /* of rings of the kind that they still are */
 	clear_session(d);
 	return 0;
 }
@@ -357,6 +361,8 @@ void vu_device_free(struct vu_device *d)
 	ev_del(&d->listen);
 	ev_timer_cancel(&d->listen_again);
 	vsock_unix_free(d->socket);
+	vu_inflight_fini(d);
+	vu_log_fini(d);
 	vu_rings_fini(d);
 	virtio_dev_free(d->dev);
 	vu_mem_fini(&d->mem);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the parts of the transport share: vu_device.c is the socket and the connection's life,
- * vu_requests.c the messages, vu_ring.c the rings. All on the loop's thread.
+ * vu_requests.c the messages, vu_ring.c the rings, vu_inflight.c what survives a kill, vu_log.c
+ * what was written. All on the loop's thread.
  *
  * Nothing waits: a request that needs a ring to stop first (or a reset to end) begins that, returns
  * VU_WAIT and is run again, from its start, when the ring has stopped. Until it is done no further
@@ -14,6 +15,9 @@
 #include "offload/vu_msg.h"
 
 #define VU_WAIT 1
+
+/* Among the feature bits, but not the device's. */
+#define VU_TRANSPORT_FEATURES (VU_F_PROTOCOL_FEATURES | VU_F_LOG_ALL)
 
 struct vu_ring {
 	struct vu_device *d;
@@ -53,6 +57,14 @@ struct vu_device {
 
 	uint64_t features, protocol;
 	bool features_set;
+	struct {
+		struct vu_map map;
+		uint16_t num_queues, queue_size;
+	} inflight;
+	struct {
+		struct vu_map map;
+		struct mem_log log;
+	} dirty; /* logged to with VU_F_LOG_ALL */
 	uint8_t status;
 	struct vu_ring ring[VIRTIO_QUEUES];
 	uint64_t connections, connected_ns;
@@ -69,6 +81,7 @@ void vu_ring_stopped(struct vu_ring *r, const struct virtq_pos *pos);
 void vu_ring_forget_kick(struct vu_ring *r);
 int vu_ring_set_call(struct vu_ring *r, int fd); /* fd borrowed; -1 = none */
 void vu_ring_failed(struct vu_ring *r);		 /* tells the err eventfd */
+uint64_t vu_ring_used_log(const struct vu_ring *r, const struct vu_vring_addr *a);
 uint32_t vu_ring_base(const struct vu_ring *r);
 void vu_ring_set_base(struct vu_ring *r, uint32_t base);
 /* All rings as at the start of a session; they stand. Their call descriptors stay. */
@@ -77,6 +90,23 @@ static inline bool vu_packed(const struct vu_device *d)
 {
 	return d->features & VIRTIO_BIT_RING_PACKED;
 }
+
+/* vu_inflight.c. The ring's area and its length: 1; 0: none is kept; -EINVAL: it does not hold that
+ * ring. *ret_heir: a predecessor may have left something in it. */
+int vu_inflight_of(const struct vu_ring *r, void **ret_area, uint32_t *ret_len, bool *ret_heir);
+/* The ring stands, and the front-end learns where: the area's word no longer counts, unless chains
+ * wait in it that the device has not come to. */
+void vu_inflight_stopped(const struct vu_ring *r);
+void vu_inflight_forget(struct vu_device *d); /* the driver is reset */
+void vu_inflight_fini(struct vu_device *d);
+
+/* vu_log.c */
+void vu_log_switch(struct vu_device *d); /* after a change of the features */
+void vu_log_fini(struct vu_device *d);	 /* the rings stand */
+
+/* Handlers of requests, see vu_requests.c. */
+typedef int vu_handler(struct vu_device *d, struct vu_msg *m, struct vu_msg *reply);
+vu_handler vu_get_inflight, vu_set_inflight, vu_set_log_base, vu_set_log_fd;
 
 /* vu_requests.c. Judges and serves one request, and answers it. Negative ends the connection. */
 int vu_request(struct vu_device *d, struct vu_msg *m);

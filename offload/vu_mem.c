@@ -25,7 +25,7 @@ void vu_mem_fini(struct vu_mem *m)
 	bool allow_unsealed = m->allow_unsealed;
 
 	for (unsigned i = 0; i < m->guest.n; i++)
-		munmap(m->extra[i].map, m->extra[i].map_len);
+		vu_unmap(&m->extra[i].map);
 	vu_mem_init(m);
 	m->allow_unsealed = allow_unsealed;
 }
@@ -65,11 +65,11 @@ static int check_region(const struct vu_mem *m, const struct vu_region *r)
 
 /* The file cannot become shorter than it is. A front-end that has left it unsealed may have left it
  * sealable: then we do it. */
-static int check_sealed(const struct vu_mem *m, int fd, bool huge)
+static int check_sealed(int fd, bool allow_unsealed, bool huge)
 {
 	int seals = fcntl(fd, F_GET_SEALS);
 
-	if (m->allow_unsealed || huge || (seals >= 0 && seals & F_SEAL_SHRINK))
+	if (allow_unsealed || huge || (seals >= 0 && seals & F_SEAL_SHRINK))
 		return 0;
 	if (seals >= 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) == 0)
 		return 0;
@@ -77,7 +77,7 @@ static int check_sealed(const struct vu_mem *m, int fd, bool huge)
 }
 
 /* *ret_unit: what a mapping's offset and length must be multiples of. */
-static int check_file(const struct vu_mem *m, const struct vu_region *r, int fd, uint64_t *ret_unit)
+static int check_file(int fd, uint64_t end, bool allow_unsealed, uint64_t *ret_unit)
 {
 	struct statfs fs;
 	struct stat st;
@@ -87,50 +87,63 @@ static int check_file(const struct vu_mem *m, const struct vu_region *r, int fd,
 	if (fstatfs(fd, &fs) < 0 || fstat(fd, &st) < 0)
 		return -errno;
 	huge = fs.f_type == HUGETLBFS_MAGIC;
-	err = check_sealed(m, fd, huge);
+	err = check_sealed(fd, allow_unsealed, huge);
 	if (err < 0)
 		return err;
 	/* after the seal: now it stays true */
-	if (S_ISREG(st.st_mode) && fstat(fd, &st) == 0 &&
-		(uint64_t)st.st_size < r->offset + r->size)
+	if (S_ISREG(st.st_mode) && fstat(fd, &st) == 0 && (uint64_t)st.st_size < end)
 		return -ENXIO;
-	*ret_unit = huge ? (uint64_t)fs.f_bsize : m->guest.page_size;
+	*ret_unit = huge ? (uint64_t)fs.f_bsize : (uint64_t)sysconf(_SC_PAGESIZE);
 	return is_pow2(*ret_unit) ? 0 : -EINVAL;
 }
 
-static int map_region(struct vu_mem *m, const struct vu_region *r, int fd, uint64_t unit)
+int vu_map(int fd, uint64_t offset, uint64_t size, bool allow_unsealed, struct vu_map *ret)
 {
-	unsigned i = m->guest.n;
-	uint64_t start = align_down(r->offset, unit), skip = r->offset - start, len;
-	void *map;
+	uint64_t end, unit = 0, start, len;
+	void *base;
+	int err;
 
-	if (__builtin_add_overflow(r->size + skip, unit - 1, &len) || len > SIZE_MAX)
+	if (!size || __builtin_add_overflow(offset, size, &end))
+		return -EINVAL;
+	err = check_file(fd, end, allow_unsealed, &unit);
+	if (err < 0)
+		return err;
+	start = align_down(offset, unit);
+	if (__builtin_add_overflow(end - start, unit - 1, &len) || len > SIZE_MAX)
 		return -EINVAL;
 	len = align_down(len, unit);
-	map = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)start);
-	if (map == MAP_FAILED)
+	base = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)start);
+	if (base == MAP_FAILED)
 		return -errno;
-	madvise(map, len, MADV_DONTDUMP); /* a guest's memory is not for our core files */
-	m->extra[i].uva = r->uva;
-	m->extra[i].map = map;
-	m->extra[i].map_len = len;
-	m->guest.region[i] = (struct mem_region){
-		.gpa = r->gpa, .size = r->size, .host = (uint8_t *)map + skip, .fd = -1};
-	__atomic_store_n(&m->guest.n, i + 1, __ATOMIC_RELEASE);
+	madvise(base, len, MADV_DONTDUMP); /* a guest's memory is not for our core files */
+	*ret = (struct vu_map){(uint8_t *)base + (offset - start), size, base, len};
 	return 0;
+}
+
+void vu_unmap(struct vu_map *m)
+{
+	if (m->at)
+		munmap(m->base, m->len);
+	*m = (struct vu_map){0};
 }
 
 int vu_mem_add(struct vu_mem *m, const struct vu_region *r, int fd)
 {
-	uint64_t unit = 0;
+	unsigned i = m->guest.n;
 	int err;
 
-	if (m->guest.n == VU_MEM_SLOTS)
+	if (i == VU_MEM_SLOTS)
 		return -ENOSPC;
 	err = check_region(m, r);
 	if (err == 0)
-		err = check_file(m, r, fd, &unit);
-	return err < 0 ? err : map_region(m, r, fd, unit);
+		err = vu_map(fd, r->offset, r->size, m->allow_unsealed, &m->extra[i].map);
+	if (err < 0)
+		return err;
+	m->extra[i].uva = r->uva;
+	m->guest.region[i] = (struct mem_region){
+		.gpa = r->gpa, .size = r->size, .host = m->extra[i].map.at, .fd = -1};
+	__atomic_store_n(&m->guest.n, i + 1, __ATOMIC_RELEASE);
+	return 0;
 }
 
 int vu_mem_set(struct vu_mem *m, const struct vu_mem_table *t, const int *fds)
@@ -148,6 +161,7 @@ int vu_mem_set(struct vu_mem *m, const struct vu_mem_table *t, const int *fds)
 		vu_mem_fini(&fresh);
 		return err;
 	}
+	guest_mem_log_to(&fresh.guest, m->guest.log);
 	vu_mem_fini(m);
 	*m = fresh;
 	return 0;
@@ -160,10 +174,11 @@ int vu_mem_remove(struct vu_mem *m, const struct vu_region *r)
 
 		if (have->gpa != r->gpa || have->size != r->size || m->extra[i].uva != r->uva)
 			continue;
-		munmap(m->extra[i].map, m->extra[i].map_len);
+		vu_unmap(&m->extra[i].map);
 		m->guest.n--;
 		m->guest.region[i] = m->guest.region[m->guest.n];
 		m->extra[i] = m->extra[m->guest.n];
+		m->extra[m->guest.n].map = (struct vu_map){0};
 		return 0;
 	}
 	return -ENOENT;

@@ -15,14 +15,14 @@
 
 static uint64_t offered(struct vu_device *d)
 {
-	return virtio_dev_features(d->dev) | VU_F_PROTOCOL_FEATURES;
+	return virtio_dev_features(d->dev) | VU_F_PROTOCOL_FEATURES | VU_F_LOG_ALL;
 }
 
 static uint64_t protocol_offered(const struct vu_device *d)
 {
 	uint64_t v = VU_PF(MQ) | VU_PF(REPLY_ACK) | VU_PF(CONFIG) | VU_PF(BACKEND_REQ) |
 		     VU_PF(BACKEND_SEND_FD) | VU_PF(CONFIGURE_MEM_SLOTS) | VU_PF(STATUS) |
-		     VU_PF(RESET_DEVICE);
+		     VU_PF(RESET_DEVICE) | VU_PF(LOG_SHMFD) | VU_PF(INFLIGHT_SHMFD);
 
 	return d->dev->type == VIRTIO_TYPE_NET ? v | VU_PF(MTU) | VU_PF(RARP) : v;
 }
@@ -53,17 +53,18 @@ static int set_features(struct vu_device *d, struct vu_msg *m, struct vu_msg *re
 	uint64_t f = m->p.u64;
 	int r;
 
-	if (d->features_set && f == d->features)
-		return 0;
-	if (any_running(d))
-		return -EBUSY;
 	if (f & ~offered(d) || !(f & VIRTIO_BIT_VERSION_1)) /* virtio 1.2 §2.2.2, §6.1 */
 		return -EINVAL;
-	r = d->dev->ops->accept(d->dev, f & ~VU_F_PROTOCOL_FEATURES);
-	if (r < 0)
-		return r;
+	if (!d->features_set || (f ^ d->features) & ~VU_F_LOG_ALL) {
+		if (any_running(d))
+			return -EBUSY;
+		r = d->dev->ops->accept(d->dev, f & ~VU_TRANSPORT_FEATURES);
+		if (r < 0)
+			return r;
+	}
 	d->features = f;
 	d->features_set = true;
+	vu_log_switch(d);
 	return 0;
 }
 
@@ -149,11 +150,21 @@ static int set_addr(struct vu_device *d, struct vu_msg *m, struct vu_msg *reply)
 {
 	struct vu_ring *r = ring_of(d, m->p.addr.index);
 
-	if (!r || m->p.addr.flags) /* bit 0: log it, which is not offered */
+	const struct vu_vring_addr *a = &m->p.addr;
+
+	if (!r || a->flags & ~VU_VRING_LOG)
 		return -EINVAL;
-	if (r->running && memcmp(&r->addr, &m->p.addr, sizeof(r->addr)))
+	if (r->running &&
+		(a->desc != r->addr.desc || a->avail != r->addr.avail || a->used != r->addr.used))
 		return -EBUSY;
-	r->addr = m->p.addr;
+	/* Logging may change on the fly; to where else, the worker is told when it starts. */
+	if (vu_ring_used_log(r, a) != vu_ring_used_log(r, &r->addr)) {
+		int err = vu_ring_stop(r);
+
+		if (err)
+			return err;
+	}
+	r->addr = *a;
 	r->has_addr = true;
 	return 0;
 }
@@ -178,6 +189,7 @@ static int get_base(struct vu_device *d, struct vu_msg *m, struct vu_msg *reply)
 
 	if (err)
 		return err;
+	vu_inflight_stopped(r);
 	vu_ring_forget_kick(r); /* it starts again with the next one */
 	reply->p.state = (struct vu_vring_state){m->p.state.index, vu_ring_base(r)};
 	return 0;
@@ -326,14 +338,14 @@ static int set_mtu(struct vu_device *d, struct vu_msg *m, struct vu_msg *reply)
 	return m->p.u64 < 68 || m->p.u64 > UINT16_MAX ? -EINVAL : 0; /* virtio 1.2 §5.1.4.1 */
 }
 
-typedef int handler(struct vu_device *d, struct vu_msg *m, struct vu_msg *reply);
-
-static handler *const handlers[VU_REQUESTS] = {
+static vu_handler *const handlers[VU_REQUESTS] = {
 	[VU_GET_FEATURES] = get_features,
 	[VU_SET_FEATURES] = set_features,
 	[VU_SET_OWNER] = nothing,
 	[VU_RESET_OWNER] = nothing,
 	[VU_SET_MEM_TABLE] = set_mem_table,
+	[VU_SET_LOG_BASE] = vu_set_log_base,
+	[VU_SET_LOG_FD] = vu_set_log_fd,
 	[VU_SET_VRING_NUM] = set_num,
 	[VU_SET_VRING_ADDR] = set_addr,
 	[VU_SET_VRING_BASE] = set_base,
@@ -350,6 +362,8 @@ static handler *const handlers[VU_REQUESTS] = {
 	[VU_SET_BACKEND_REQ_FD] = set_backend_fd,
 	[VU_GET_CONFIG] = get_config,
 	[VU_SET_CONFIG] = set_config,
+	[VU_GET_INFLIGHT_FD] = vu_get_inflight,
+	[VU_SET_INFLIGHT_FD] = vu_set_inflight,
 	[VU_RESET_DEVICE] = reset_device,
 	[VU_GET_MAX_MEM_SLOTS] = get_mem_slots,
 	[VU_ADD_MEM_REG] = add_mem,
@@ -405,8 +419,11 @@ int vu_request(struct vu_device *d, struct vu_msg *m)
 	}
 	if (r < 0)
 		refuse(d, rule->name, why_text(r));
-	if (rule->replies)
-		return r < 0 ? r : vu_conn_send(d->conn, &reply);
+	if (rule->replies) {
+		r = r < 0 ? r : vu_conn_send(d->conn, &reply);
+		vu_msg_close_fds(&reply);
+		return r;
+	}
 	/* After serving: SET_PROTOCOL_FEATURES itself may have agreed on acknowledgements. */
 	if (!(m->flags & VU_NEED_REPLY && d->protocol & VU_PF(REPLY_ACK)))
 		return r;

@@ -60,25 +60,43 @@ static int find_used(struct vu_ring *r, const struct virtq_setup *s)
 	return 0;
 }
 
+/* The used ring is logged where it is; 0, or where else. */
+uint64_t vu_ring_used_log(const struct vu_ring *r, const struct vu_vring_addr *a)
+{
+	uint64_t used;
+
+	if (!(a->flags & VU_VRING_LOG) ||
+		(vu_mem_gpa(&r->d->mem, a->used, 1, &used) == 0 && used == a->log))
+		return 0;
+	return a->log;
+}
+
 static int start(struct vu_ring *r)
 {
 	struct virtio_dev *dev = r->d->dev;
 	struct virtq_setup s = {
 		.size = r->num,
-		.features = r->d->features & ~VU_F_PROTOCOL_FEATURES,
+		.features = r->d->features & ~VU_TRANSPORT_FEATURES,
 		.kick_fd = r->kick,
 		.signal = {.raise = raise_call, .arg = r},
 		.pos = &r->pos,
+		.used_log = vu_ring_used_log(r, &r->addr),
 	};
+	bool heir = false;
 	int err = locate(r, &s);
 
 	if (!err)
 		err = find_used(r, &s);
 	if (!err)
-		err = dev->ops->queue_start(dev, r->i, &s);
+		err = MIN(vu_inflight_of(r, &s.inflight, &s.inflight_len, &heir), 0);
 	if (!err)
-		r->running = true;
-	return err;
+		err = dev->ops->queue_start(dev, r->i, &s);
+	if (err)
+		return err;
+	r->running = true;
+	if (heir) /* a predecessor may have been killed between publishing and telling */
+		raise_call(r);
+	return 0;
 }
 
 int vu_rings_start_wanted(struct vu_device *d)

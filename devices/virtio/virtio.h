@@ -83,6 +83,9 @@ struct virtq_setup {
 	 * until stopped; NULL = not kept, and then only completing in order makes a kill safe. */
 	void *inflight;
 	uint32_t inflight_len;
+	/* In a dirty log, the used ring's place as well as its own; guest-physical, 0 = no other.
+	 * Split rings. */
+	uint64_t used_log;
 };
 
 struct queue_stats; /* devices/virtio/stats.h */

@@ -111,7 +111,7 @@ static void mark_dirty(struct virtq *q, const struct iovec *v)
 void virtq_push_parts(
 	struct virtq *q, uint16_t head, const struct iovec *in, unsigned nin, uint32_t written)
 {
-	for (unsigned i = 0; i < nin; i++)
+	for (unsigned i = 0; guest_mem_logging(q->mem) && i < nin; i++)
 		mark_dirty(q, &in[i]);
 	if (q->is_packed)
 		virtq_packed_push(q, head, written);

@@ -24,7 +24,7 @@ struct virtq_chain {
 
 /* Indices run freely modulo 2^16. */
 struct virtq_split {
-	uint64_t used_gpa;
+	uint64_t used_gpa, used_log;
 	uint8_t *desc, *avail, *used;
 	uint16_t avail_idx; /* next entry of the available ring to pop */
 	uint16_t used_idx;  /* next used entry to write */
@@ -121,6 +121,10 @@ void virtq_disable_kick(struct virtq *q);
 
 /* Bytes of the in-flight area of a ring of that size, and of one kind; it is aligned to 8. */
 uint64_t virtq_inflight_bytes(bool packed, uint16_t size);
+/* Has a ring run with it, and not been forgotten? */
+bool virtq_inflight_used(const void *area);
+/* No chain is marked in it. */
+bool virtq_inflight_empty(const void *area, bool packed, uint16_t size);
 /* Nothing is in flight, and the position is kept elsewhere: whoever takes the area next begins
  * anew. */
 void virtq_inflight_forget(void *area);

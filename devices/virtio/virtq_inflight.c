@@ -89,11 +89,24 @@ uint64_t virtq_inflight_bytes(bool packed, uint16_t size)
 		      : sizeof(struct split_area) + size * sizeof(struct split_entry);
 }
 
+/* The areas of both kinds begin alike. */
+bool virtq_inflight_used(const void *area)
+{
+	return GET(((const struct split_area *)area)->version);
+}
+
 void virtq_inflight_forget(void *area)
 {
-	struct split_area *a = area; /* both begin alike */
+	PUT(((struct split_area *)area)->version, 0);
+}
 
-	PUT(a->version, 0);
+bool virtq_inflight_empty(const void *area, bool packed, uint16_t size)
+{
+	for (unsigned i = 0; i < size; i++)
+		if (packed ? GET(((const struct packed_area *)area)->desc[i].inflight)
+			   : GET(((const struct split_area *)area)->desc[i].inflight))
+			return false;
+	return true;
 }
 
 /* ---- what is to be done again, in the order of its counters ---- */

@@ -67,13 +67,22 @@ static uint64_t used_bytes(const struct virtq *q)
 	return 6 + 8 * (uint64_t)q->size;
 }
 
+static void mark_used(struct virtq *q)
+{
+	const struct virtq_split *v = &q->split;
+
+	guest_mem_dirty(q->mem, v->used_gpa, used_bytes(q));
+	if (v->used_log && guest_mem_logging(q->mem))
+		guest_mem_mark_log(q->mem, v->used_log, used_bytes(q));
+}
+
 int virtq_split_init(struct virtq *q, const struct virtq_setup *s)
 {
 	struct virtq_split *v = &q->split;
 
 	if (!is_pow2(s->size) || s->desc & 15 || s->avail & 1 || s->used & 3) /* §2.7 */
 		return -EINVAL;
-	*v = (struct virtq_split){.used_gpa = s->used};
+	*v = (struct virtq_split){.used_gpa = s->used, .used_log = s->used_log};
 	v->desc = guest_mem_ptr(q->mem, s->desc, 16 * (uint64_t)s->size);
 	v->avail = guest_mem_ptr(q->mem, s->avail, 6 + 2 * (uint64_t)s->size);
 	v->used = guest_mem_ptr(q->mem, s->used, used_bytes(q));
@@ -202,7 +211,7 @@ bool virtq_split_publish(struct virtq *q)
 	__atomic_store_n(&used_of(q)->idx, v->used_idx, __ATOMIC_RELEASE);
 	if (q->kept.area)
 		virtq_split_kept_publish(q, (uint16_t)(v->used_idx - old));
-	guest_mem_dirty(q->mem, v->used_gpa, used_bytes(q));
+	mark_used(q);
 	/* The driver writes used_event (or flags), then looks at idx; we the other way round. */
 	atomic_thread_fence(memory_order_seq_cst);
 	if (q->event_idx)
@@ -221,7 +230,7 @@ bool virtq_split_enable_kick(struct virtq *q)
 		store16(avail_event(q), q->split.avail_idx);
 	else
 		store16(&used_of(q)->flags, 0);
-	guest_mem_dirty(q->mem, q->split.used_gpa, used_bytes(q));
+	mark_used(q);
 	atomic_thread_fence(memory_order_seq_cst);
 	return virtq_split_pending(q);
 }
@@ -229,5 +238,5 @@ bool virtq_split_enable_kick(struct virtq *q)
 void virtq_split_disable_kick(struct virtq *q)
 {
 	store16(&used_of(q)->flags, USED_NO_NOTIFY);
-	guest_mem_dirty(q->mem, q->split.used_gpa, used_bytes(q));
+	mark_used(q);
 }

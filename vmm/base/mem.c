@@ -130,8 +130,27 @@ static void mark(const struct mem_region *r, size_t page, uint64_t off, uint64_t
 		atomic_fetch_or_explicit(&dirty[p / 64], 1ULL << p % 64, memory_order_relaxed);
 }
 
-void guest_mem_dirty(struct guest_mem *m, uint64_t gpa, uint64_t len)
+void mem_log_mark(const struct mem_log *l, uint64_t gpa, uint64_t len)
 {
+	uint64_t last = gpa + len - 1;
+
+	if (!len || last < gpa)
+		return;
+	for (uint64_t p = gpa / MEM_LOG_PAGE; p <= last / MEM_LOG_PAGE && p / 8 < l->bytes; p++)
+		__atomic_fetch_or(&l->bits[p / 8], 1u << p % 8, __ATOMIC_RELAXED);
+}
+
+void guest_mem_mark_log(struct guest_mem *m, uint64_t gpa, uint64_t len)
+{
+	const struct mem_log *log = __atomic_load_n(&m->log, __ATOMIC_ACQUIRE);
+
+	if (log)
+		mem_log_mark(log, gpa, len);
+}
+
+void guest_mem_mark(struct guest_mem *m, uint64_t gpa, uint64_t len)
+{
+	guest_mem_mark_log(m, gpa, len);
 	while (len) {
 		const struct mem_region *r = find(m, gpa);
 		uint64_t run = run_length(r, gpa, len);
@@ -142,6 +161,21 @@ void guest_mem_dirty(struct guest_mem *m, uint64_t gpa, uint64_t len)
 		gpa += run;
 		len -= run;
 	}
+}
+
+static void set_logging(struct guest_mem *m)
+{
+	bool on = m->log;
+
+	for (unsigned i = 0; i < m->n; i++)
+		on |= m->region[i].dirty != NULL;
+	__atomic_store_n(&m->logging, on, __ATOMIC_RELAXED);
+}
+
+void guest_mem_log_to(struct guest_mem *m, const struct mem_log *l)
+{
+	__atomic_store_n(&m->log, l, __ATOMIC_RELEASE);
+	set_logging(m);
 }
 
 int guest_mem_log_start(struct guest_mem *m)
@@ -159,6 +193,7 @@ int guest_mem_log_start(struct guest_mem *m)
 		}
 		__atomic_store_n(&r->dirty, bits, __ATOMIC_RELEASE);
 	}
+	set_logging(m);
 	return 0;
 }
 
@@ -169,6 +204,7 @@ void guest_mem_log_stop(struct guest_mem *m)
 		free((void *)m->region[i].dirty);
 		m->region[i].dirty = NULL;
 	}
+	set_logging(m);
 }
 
 static int discard_run(const struct mem_region *r, uint64_t off, uint64_t len)

@@ -35,9 +35,21 @@ struct mem_region {
 /* A machine has two or three; a vhost-user front-end may hand over many. */
 #define GUEST_MEM_REGIONS 32
 
+/* A dirty log that somebody else reads: a bit for each 4 KiB from guest-physical 0 on, whatever the
+ * host's page. What lies past its end is not logged. */
+#define MEM_LOG_PAGE 4096
+struct mem_log {
+	uint8_t *bits;
+	uint64_t bytes;
+};
+/* Any thread. */
+void mem_log_mark(const struct mem_log *l, uint64_t gpa, uint64_t len);
+
 struct guest_mem {
 	struct mem_region region[GUEST_MEM_REGIONS]; /* disjoint */
-	unsigned n; /* published last when a region is added under readers; see find() */
+	unsigned n;   /* published last when a region is added under readers; see find() */
+	bool logging; /* either log is on */
+	const struct mem_log *log; /* guest_mem_log_to() */
 	size_t page_size;
 	/* Exclude each other, with a reason (guest_mem_pin): VFIO, vdpa and registered buffers pin;
 	 * balloon and lazy restore discard. */
@@ -61,10 +73,25 @@ void *guest_mem_ptr(const struct guest_mem *m, uint64_t gpa, uint64_t len);
 int guest_mem_read(const struct guest_mem *m, uint64_t gpa, void *buf, size_t len);
 int guest_mem_write(struct guest_mem *m, uint64_t gpa, const void *buf, size_t len);
 
-/* Marks pages dirty. Any thread; cheap when logging is off. */
-void guest_mem_dirty(struct guest_mem *m, uint64_t gpa, uint64_t len);
+/* Is anything that is written to be marked? Any thread. */
+static inline bool guest_mem_logging(const struct guest_mem *m)
+{
+	return __atomic_load_n(&m->logging, __ATOMIC_RELAXED);
+}
+/* Marks pages dirty. Any thread. */
+void guest_mem_mark(struct guest_mem *m, uint64_t gpa, uint64_t len);
+static inline void guest_mem_dirty(struct guest_mem *m, uint64_t gpa, uint64_t len)
+{
+	if (guest_mem_logging(m))
+		guest_mem_mark(m, gpa, len);
+}
+/* Marks in the log that somebody else reads only, also what is no memory. */
+void guest_mem_mark_log(struct guest_mem *m, uint64_t gpa, uint64_t len);
 int guest_mem_log_start(struct guest_mem *m);
 void guest_mem_log_stop(struct guest_mem *m);
+/* Marks in l, too, from now on; NULL = no longer. Borrowed, and while others write guest memory
+ * one of them may still mark in what was set before. */
+void guest_mem_log_to(struct guest_mem *m, const struct mem_log *l);
 
 /* Gives the pages back to the host; they read as zero later. -EBUSY while pinned. Page aligned. */
 int guest_mem_discard(struct guest_mem *m, uint64_t gpa, uint64_t len);
