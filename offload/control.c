@@ -28,10 +28,9 @@ struct removal {
 static const struct opt size_opts[] = {{.name = "size",
 	.type = OPT_SIZE,
 	.offset = offsetof(struct control_size, size),
-	.min = 512,
 	.max = 1024 * 1024 * GIB,
 	.required = true,
-	.help = "bytes, a multiple of 512; or a text as \"20G\""}};
+	.help = "bytes, a multiple of 512, or a text as \"20G\"; 0: what its file has now"}};
 const struct opt_table control_size_table = {.help = "the size that a disk shall have",
 	.opts = size_opts,
 	.n = ARRAY_SIZE(size_opts),
@@ -150,7 +149,7 @@ static void serve_size(struct control *c, struct http_req *r, struct served *s, 
 		return;
 	}
 	log_line(c->set->log, LOG_INFO, served_config(s)->id, "has %llu bytes now",
-		(unsigned long long)body.size);
+		(unsigned long long)served_size(s));
 	http_answer_json(r, control_device_json(s));
 }
 

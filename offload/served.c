@@ -2,12 +2,10 @@
 #include "offload/served.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "devices/backend/block.h"
@@ -20,7 +18,6 @@
 struct served {
 	struct served_config config;
 	struct block *block;
-	int file; /* of a disk that has one, to change its length; -1 */
 	struct netdev *net[SERVED_PAIRS];
 	pid_t passt;
 	struct vu_device *device;
@@ -54,9 +51,6 @@ static int open_ram(struct served *s, const struct served_config *c, struct err 
 
 	if (fd < 0 || ftruncate(fd, (off_t)c->size) < 0)
 		return out_of(c, -errno, e);
-	s->file = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	if (s->file < 0)
-		return out_of(c, -errno, e);
 	r = open_block(c, fd, &s->block, e);
 	if (r == 0)
 		steal_fd(&fd);
@@ -74,12 +68,9 @@ static int open_file(struct served *s, const struct served_config *c, struct err
 			return fd;
 	}
 	r = open_block(c, fd, &s->block, e);
-	if (r < 0)
-		return r;
-	steal_fd(&fd);
-	s->file = c->fd >= 0 ? fcntl(c->fd, F_DUPFD_CLOEXEC, 0)
-			     : open(c->path, O_CLOEXEC | (c->readonly ? O_RDONLY : O_RDWR));
-	return s->file < 0 ? out_of(c, -errno, e) : 0;
+	if (r == 0)
+		steal_fd(&fd);
+	return r;
 }
 
 static int open_disk(struct served *s, const struct served_config *c, struct err *e)
@@ -189,7 +180,6 @@ int served_open(struct ev_loop *loop, struct served_config *c, struct log *log,
 
 	if (!s)
 		return -ENOMEM;
-	s->file = -1;
 	s->config = *c;
 	r = open_backend(s, c, e);
 	if (r == 0)
@@ -211,7 +201,6 @@ void served_close(struct served *s)
 		return;
 	vu_device_free(s->device);
 	block_free(s->block);
-	cleanup_closep(&s->file);
 	for (unsigned i = 0; i < ARRAY_SIZE(s->net); i++)
 		netdev_free(s->net[i]);
 	if (s->passt > 0) {
@@ -258,22 +247,19 @@ const char *served_engine(const struct served *s)
 	return s->block ? s->block->engine : NULL;
 }
 
-/* Makes room for size bytes where the disk has a file. */
-static int reach(struct served *s, uint64_t size, struct err *e)
+static int refused_size(const struct served *s, int r, struct err *e)
 {
-	off_t end = lseek(s->file, 0, SEEK_END);
-	struct stat st;
+	const struct served_config *c = &s->config;
 
-	if (end < 0 || fstat(s->file, &st) < 0)
-		return out_of(&s->config, -errno, e);
-	if (size <= (uint64_t)end)
-		return 0;
-	if (!S_ISREG(st.st_mode) || s->config.readonly)
-		return err_set(e, ERR_USAGE, -EINVAL,
-			"size: %s has %llu bytes and %s; allowed: at most that", s->config.id,
-			(unsigned long long)end,
-			s->config.readonly ? "is read-only" : "is a block device");
-	return ftruncate(s->file, (off_t)size) < 0 ? out_of(&s->config, -errno, e) : 0;
+	if (r == -EROFS)
+		return err_set(e, ERR_USAGE, r,
+			"size: %s is read-only; allowed: nothing but the size that it has now (0)",
+			c->id);
+	if (r == -EINVAL)
+		return err_set(e, ERR_USAGE, r,
+			"size: allowed: a multiple of 512 bytes; of a block device the size that "
+			"it has; 0 for that of now");
+	return err_set(e, ERR_HOST, r, "size: %s: %s", c->id, strerrordesc_np(-r));
 }
 
 int served_resize(struct served *s, uint64_t size, struct err *e)
@@ -283,14 +269,11 @@ int served_resize(struct served *s, uint64_t size, struct err *e)
 	if (!s->block)
 		return err_set(e, ERR_USAGE, -EINVAL,
 			"size: %s is no disk; allowed: a virtio-blk device", s->config.id);
-	if (size < 512 || size % 512)
-		return err_set(e, ERR_USAGE, -EINVAL,
-			"size: allowed: a multiple of 512 bytes, 512 at least");
-	r = s->file >= 0 ? reach(s, size, e) : 0;
+	r = block_resize(s->block, size);
 	if (r < 0)
-		return r;
-	return err_set(e, ERR_UNOFFERED, -EOPNOTSUPP, "size: not offered yet");
+		return refused_size(s, r, e);
+	virtio_blk_resize(vu_device_virtio(s->device), s->block->size);
 	if (s->config.size)
-		s->config.size = size;
+		s->config.size = s->block->size;
 	return 0;
 }

@@ -79,8 +79,8 @@ bool served_lost(const struct served *s); /* what the back-end stood on has vani
 /* Of a disk: bytes, and what carries out its requests ("io_uring", NULL before the first). */
 uint64_t served_size(const struct served *s);
 const char *served_engine(const struct served *s);
-/* Gives a disk another size: a file that is shorter grows, one that is longer keeps its bytes. The
- * guest sees it. Loop thread. */
+/* Gives a disk another size, as block_resize(); the guest sees it. 0: the size that its file has
+ * now. Loop thread. */
 int served_resize(struct served *s, uint64_t size, struct err *e);
 
 /* ---- served_set.c: all devices of a process ---- */

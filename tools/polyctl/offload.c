@@ -77,7 +77,7 @@ static const struct opt_table device_words = {.flag = "offload add",
 	.opts = device_keys,
 	.n = ARRAY_SIZE(device_keys),
 	.size = sizeof(uint64_t)};
-static const struct opt size_keys[] = {KEY("size", OPT_SIZE, "bytes", .min = 512)};
+static const struct opt size_keys[] = {KEY("size", OPT_SIZE, "bytes")};
 static const struct opt_table size_words = {.flag = "offload resize",
 	.help = "a size",
 	.opts = size_keys,
@@ -111,7 +111,7 @@ static int prepare_resize(struct call *c, struct err *e)
 {
 	char pair[80], *words[] = {pair};
 
-	snprintf(pair, sizeof(pair), "size=%.64s", c->word[1]);
+	snprintf(pair, sizeof(pair), "size=%.64s", c->nwords > 1 ? c->word[1] : "0");
 	int r = words_to_json(&size_words, words, 1, &c->body, e);
 	return r < 0 ? r : path_with_id(c, c->word[0], e);
 }
@@ -261,10 +261,11 @@ static const struct verb offload_verbs[] = {
 			"for\nfrom here."},
 	{"remove", "ID", "let the front-end go and give everything of the device back", "DELETE",
 		API "devices/ID", .min = 1, .max = 1, .hint = HINT_DEVICE, .prepare = prepare_id},
-	{"resize", "ID SIZE", "give a disk another size, which its guest sees", "PUT",
-		API "devices/ID/size", .min = 2, .max = 2, .hint = HINT_DEVICE,
+	{"resize", "ID [SIZE]", "give a disk another size, which its guest sees", "PUT",
+		API "devices/ID/size", .min = 1, .max = 2, .hint = HINT_DEVICE,
 		.prepare = prepare_resize, .show = show_id,
-		.more = "A file that is shorter grows; one that is longer keeps its bytes."},
+		.more = "SIZE is in bytes, or with K, M, G or T; without it the size that the file or\n"
+			"block device has now. A file grows, or is cut."},
 	{"top", "", "requests, latencies and costs of every device and queue, live", "GET",
 		API "devices", .flags = top_flags, .run = run_top,
 		.more = "--socket may be repeated, for several processes. With --json each look is one\n"

@@ -312,7 +312,7 @@ Test(cli, mistakes_are_one_line_and_status_2)
 		{"vm", "create", "--device=toaster", "--socket=/s"},
 		{"vm", "add-net", "--tap-fd=77", "--socket=/s"},
 		{"offload"},
-		{"offload", "resize", "d"},
+		{"offload", "resize", "--socket=/s"},
 		{"offload", "add", "virtio-blk", "size"},
 		{"completion", "csh"},
 	};
