@@ -159,7 +159,7 @@ static void ask_memory(struct vm_info *info, const struct vm_config *c, struct v
 		add_share(info, "thp", s.huge, whole);
 	if (m->shared)
 		add(info, "memory", "shared",
-			vm_config_offloads(c) ? "on: vhost-user needs it" : "on",
+			vm_config_offloads(c) ? "on, vhost-user needs it" : "on",
 			!vm	   ? NOT_YET
 			: s.shared ? "on"
 				   : "off");
@@ -211,8 +211,11 @@ static void ask_cpus(struct vm_info *info, const struct cpus_config *c, struct v
 
 /* ---- devices ---- */
 
-static const char *asked_offload(bool vhost_user, const char *socket, int fd, char buf[64])
+static const char *asked_offload(
+	int offload, bool vhost_user, const char *socket, int fd, char buf[64])
 {
+	if (offload)
+		return "auto";
 	if (!vhost_user)
 		return NULL;
 	if (socket)
@@ -236,28 +239,51 @@ static const char *asked_of(
 		if (!strcmp(what, "direct"))
 			return c->disk[i].direct ? "on" : NULL;
 		if (!strcmp(what, "offload"))
-			return asked_offload(
-				c->disk[i].vhost_user, c->disk[i].vhost_socket, c->disk[i].fd, buf);
+			return asked_offload(c->disk[i].offload, c->disk[i].vhost_user,
+				c->disk[i].vhost_socket, c->disk[i].fd, buf);
 	}
 	for (unsigned i = 0; i < c->nnets; i++) {
 		if (strcmp(id, c->net[i].id))
 			continue;
 		queue_size = c->net[i].queue_size;
+		if (!strcmp(what, "offload") && c->net[i].vhost)
+			return "vhost-net";
 		if (!strcmp(what, "offload"))
-			return asked_offload(
-				c->net[i].vhost_user, c->net[i].vhost_socket, c->net[i].fd, buf);
+			return asked_offload(c->net[i].offload, c->net[i].vhost_user,
+				c->net[i].vhost_socket, c->net[i].fd, buf);
 		/* Nobody asks for offloads: what the device can is on unless the driver or the
 		 * host says no. */
 		if (!strncmp(what, "offload", 7))
 			return strcmp(a->text, "off: not offered") ? "on" : NULL;
 	}
+	for (unsigned i = 0; i < c->nvhost_users; i++)
+		if (!strcmp(id, c->vhost_user[i].id) && !strcmp(what, "offload"))
+			return asked_offload(
+				0, true, c->vhost_user[i].socket, c->vhost_user[i].fd, buf);
+	for (unsigned i = 0; i < c->nvdpas; i++)
+		if (!strcmp(id, c->vdpa[i].id) && !strcmp(what, "offload"))
+			return "vdpa";
 	if (strcmp(what, "queue_size") || !queue_size || queue_size == QUEUE_SIZE)
 		return NULL;
 	snprintf(buf, 64, "%u", queue_size);
 	return buf;
 }
 
-static void ask_device(struct vm_info *info, const struct vm_config *c, struct device *d)
+/* Of a device that a process of our own serves: which one that is, too. */
+static void add_auto(
+	struct vm_info *info, const char *id, const struct offload_auto *a, const char *text)
+{
+	char achieved[96];
+
+	if (a->pid)
+		snprintf(achieved, sizeof(achieved), "%s, pid %d", text, a->pid);
+	else
+		snprintf(achieved, sizeof(achieved), "%s, it has ended", text);
+	add(info, id, "offload", "auto", achieved);
+}
+
+static void ask_device(
+	struct vm_info *info, const struct vm_config *c, struct vm *vm, struct device *d)
 {
 	struct dev_achieved a[ACHIEVED_MAX];
 	unsigned n = d->ops->achieved ? d->ops->achieved(d, a, ACHIEVED_MAX) : 0;
@@ -265,7 +291,9 @@ static void ask_device(struct vm_info *info, const struct vm_config *c, struct d
 
 	for (unsigned i = 0; i < n; i++) {
 		const char *asked = asked_of(c, d->id, &a[i], buf);
-		if (asked)
+		if (asked && !strcmp(asked, "auto"))
+			add_auto(info, d->id, &vm->res->offload, a[i].text);
+		else if (asked)
 			add(info, d->id, a[i].what, asked, a[i].text);
 	}
 }
@@ -276,6 +304,6 @@ int vm_info_asked(struct vm_info *info, const struct vm_config *c, struct vm *vm
 	ask_cpus(info, &c->cpus, vm);
 	if (vm)
 		list_for_each (it, &vm->devices)
-			ask_device(info, c, container_of(it, struct device, link));
+			ask_device(info, c, vm, container_of(it, struct device, link));
 	return 0;
 }

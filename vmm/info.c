@@ -97,6 +97,8 @@ static int fill(
 	if (!r)
 		r = list_devices(info, c, vm);
 	info->memory_actual = vm ? guest_mem_size(&vm->mem) : c->memory.size;
+	if (!r)
+		r = vm_info_offload(info, c, res);
 	return r ? r : vm_info_asked(info, c, vm);
 }
 
@@ -123,6 +125,7 @@ void vm_info_free(struct vm_info *i)
 	free(i->config);
 	free(i->device);
 	free(i->asked);
+	free(i->offload);
 	free(i);
 }
 
@@ -159,7 +162,7 @@ static void count_device(struct vm_counters *c, struct device *d)
 
 int vm_counters(struct vm *vm, struct vm_counters **ret_counters)
 {
-	size_t max = COUNTERS_MAX + vm->nvcpus;
+	size_t max = COUNTERS_MAX + vm->nvcpus + 1;
 	char id[16];
 
 	list_for_each (it, &vm->devices)
@@ -172,6 +175,8 @@ int vm_counters(struct vm *vm, struct vm_counters **ret_counters)
 		snprintf(id, sizeof(id), "vcpu%u", i);
 		count(c, id, "exits", atomic_load(&vm->vcpus[i].nexits));
 	}
+	if (vm->res->offload.serving)
+		count(c, "offload", "restarts", vm->res->offload.restarts);
 	list_for_each (it, &vm->devices)
 		count_device(c, container_of(it, struct device, link));
 	*ret_counters = c;

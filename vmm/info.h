@@ -4,7 +4,9 @@
 #ifndef VMM_INFO_H
 #define VMM_INFO_H
 
+#include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include "vmm/config.h"
 
 /* One thing that was asked for, and what became of it: {"memory", "hugepages", "on, 2M", "pages of
@@ -22,6 +24,16 @@ struct vm_device_info {
 	int slot;      /* PCI slot on segment 0, bus 0; -1 = not a PCI function */
 };
 
+/* A device that somebody else serves. */
+struct vm_offload {
+	char id[32];
+	const char *kind;	      /* static: "auto", "vhost-user", "vhost-net", "vdpa" */
+	bool connected;		      /* or its I/O waits */
+	uint64_t seconds, reconnects; /* that it has been so; of the kernel always 0 */
+	pid_t pid;		      /* auto: of the process, 0 = none at the moment */
+	uint64_t restarts;	      /* of that */
+};
+
 /* The devices that a resolved configuration names, in its order; at most VM_CONFIG_DEVICES. */
 #define VM_CONFIG_DEVICES (CONFIG_DISKS + CONFIG_NETS + CONFIG_VHOST_USERS + CONFIG_VDPAS + 3)
 unsigned vm_config_devices(const struct vm_config *c, struct vm_device_info *ret_devices);
@@ -34,6 +46,8 @@ struct vm_info {
 	unsigned ndevices;
 	struct vm_asked *asked;
 	unsigned nasked;
+	struct vm_offload *offload;
+	unsigned noffloads;
 };
 void vm_info_free(struct vm_info *i); /* NULL is fine */
 

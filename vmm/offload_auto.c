@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -62,26 +61,6 @@ static int listen_nameless(int *ret_fd, int *ret_file)
 	return r;
 }
 
-/* Beside the API's socket, which is ours: a file that is there is our predecessor's. */
-static int listen_named(const char *path, int *ret_fd)
-{
-	struct sockaddr_un a = {.sun_family = AF_UNIX};
-	cleanup_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct stat st;
-
-	if (strlen(path) >= sizeof(a.sun_path))
-		return -ENAMETOOLONG;
-	strcpy(a.sun_path, path);
-	if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
-		unlink(path);
-	/* The file gets the socket's own mode, from its first moment. */
-	if (fd < 0 || fchmod(fd, 0600) < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ||
-		listen(fd, 64) < 0)
-		return -errno;
-	*ret_fd = steal_fd(&fd);
-	return 0;
-}
-
 /* ---- what the program is told ---- */
 
 #define WORDS_MAX (4 * (CONFIG_DISKS + CONFIG_NETS) + 4)
@@ -92,7 +71,7 @@ struct telling {
 	int fd[SUPERVISOR_FDS];
 	unsigned nfds;
 	uint64_t reopen;
-	int listen[CONFIG_DISKS + CONFIG_NETS + 1]; /* to be closed */
+	int listen[CONFIG_DISKS + CONFIG_NETS]; /* to be closed */
 	unsigned nlisten;
 	int r; /* the first error */
 };
@@ -204,22 +183,15 @@ static void tell_net(struct telling *t, struct auto_dev *d, const struct net_con
 	socket_of(t, d);
 }
 
-static void tell_api(struct telling *t, const char *path, struct err *e)
+/* It makes and removes the file itself, even when it outlives us for a moment. */
+static void tell_api(struct telling *t, const char *path)
 {
-	char word[16];
-	int fd = -1;
+	char *word;
 
-	if (!path || t->r)
+	if (!path || strchr(path, '"'))
 		return;
-	t->r = listen_named(path, &fd);
-	if (t->r < 0) {
-		err_set(e, ERR_HOST, t->r, "offload=auto: %s: %s", path, strerrordesc_np(-t->r));
-		return;
-	}
-	t->listen[t->nlisten++] = fd;
-	snprintf(word, sizeof(word), "fd=%u", give(t, fd));
 	say(t, strdup("--api-socket"));
-	say(t, strdup(word));
+	say(t, asprintf(&word, "path=\"%s\"", path) < 0 ? NULL : word);
 }
 
 /* ---- opening what is served ---- */
@@ -398,13 +370,12 @@ static int explain(struct offload_auto *a, int r, const struct err *connecting, 
 
 /* ---- serving ---- */
 
-static void tell_all(
-	struct host_res *h, const struct vm_config *c, struct telling *t, struct err *e)
+static void tell_all(struct host_res *h, const struct vm_config *c, struct telling *t)
 {
 	struct offload_auto *a = &h->offload;
 
 	say(t, strdup(PROGRAM));
-	tell_api(t, a->api_path, e);
+	tell_api(t, a->api_path);
 	for (unsigned i = 0; i < c->ndisks; i++)
 		if (a->disk[i].open)
 			tell_disk(t, &a->disk[i], &c->disk[i]);
@@ -417,7 +388,7 @@ static int start(struct host_res *h, const struct vm_config *c, struct err *e)
 {
 	struct telling t = {0};
 
-	tell_all(h, c, &t, e);
+	tell_all(h, c, &t);
 	const struct supervisor_program p = {.argv = (const char *const *)t.word,
 		.fd = t.fd,
 		.nfds = t.nfds,
@@ -502,7 +473,7 @@ void offload_auto_close(struct host_res *h)
 	if (a->serving)
 		supervisor_stop(a->supervisor);
 	if (a->serving && a->api_path)
-		unlink(a->api_path);
+		unlink(a->api_path); /* of one that had to be killed */
 	for (unsigned i = 0; i < CONFIG_DISKS; i++)
 		close_dev(&a->disk[i]);
 	for (unsigned i = 0; i < CONFIG_NETS; i++)

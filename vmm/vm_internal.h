@@ -45,5 +45,7 @@ unsigned vm_describe_devices(struct vm *vm, struct dev_desc *desc, unsigned max)
 
 /* asked.c: fills info->asked and nasked. vm NULL = nothing is achieved yet. */
 int vm_info_asked(struct vm_info *info, const struct vm_config *c, struct vm *vm);
+/* info_offload.c: fills info->offload and noffloads. */
+int vm_info_offload(struct vm_info *info, const struct vm_config *c, const struct host_res *res);
 
 #endif

@@ -3,6 +3,7 @@
 #include "vmm/api/v1.h"
 
 #include <stdio.h>
+#include <string.h>
 
 const char *v1_state_name(int state)
 {
@@ -47,12 +48,31 @@ static json_t *asked(const struct vm_info *i)
 	return list;
 }
 
+static json_t *offload(const struct vm_info *i)
+{
+	json_t *list = json_array();
+
+	for (unsigned k = 0; list && k < i->noffloads; k++) {
+		const struct vm_offload *o = &i->offload[k];
+		json_t *one = json_pack("{s:s, s:s, s:b, s:I, s:I}", "id", o->id, "kind", o->kind,
+			"connected", o->connected, "seconds", (json_int_t)o->seconds, "reconnects",
+			(json_int_t)o->reconnects);
+
+		if (one && !strcmp(o->kind, "auto")) {
+			json_object_set_new(one, "pid", json_integer(o->pid));
+			json_object_set_new(one, "restarts", json_integer((json_int_t)o->restarts));
+		}
+		json_array_append_new(list, one);
+	}
+	return list;
+}
+
 json_t *v1_info_json(const struct vm_info *i)
 {
-	return json_pack("{s:o, s:s, s:I, s:o, s:{s:o}}", "config", v1_config_json(i->config),
+	return json_pack("{s:o, s:s, s:I, s:o, s:{s:o, s:o}}", "config", v1_config_json(i->config),
 		"state", v1_state_name(i->state), "memory_actual_size",
 		(json_int_t)i->memory_actual, "device_tree", device_tree(i), "polyvisor", "asked",
-		asked(i));
+		asked(i), "offload", offload(i));
 }
 
 json_t *v1_devices_json(const struct vm_info *i)

@@ -56,6 +56,21 @@ static void machine(FILE *f, const struct vm_info *i)
 	gauge(f, "vm_vcpus", "vCPUs that the guest boots with", i->config->cpus.boot);
 }
 
+static void offload(FILE *f, const struct vm_info *i)
+{
+	if (!i || !i->noffloads)
+		return;
+	family(f, "offload_connected", "gauge",
+		"1 while somebody serves the device, 0 while its I/O waits");
+	for (unsigned k = 0; k < i->noffloads; k++) {
+		fputs("polyvisor_offload_connected{", f);
+		metrics_label(f, "id", i->offload[k].id);
+		fputc(',', f);
+		metrics_label(f, "kind", i->offload[k].kind);
+		fprintf(f, "} %d\n", i->offload[k].connected);
+	}
+}
+
 static bool first_of_name(const struct vm_counters *c, unsigned i)
 {
 	for (unsigned k = 0; k < i; k++)
@@ -101,6 +116,7 @@ char *metrics_text(const struct metrics *m, size_t *ret_len)
 		return NULL;
 	process(f, m);
 	machine(f, m->info);
+	offload(f, m->info);
 	counters(f, m->counters);
 	if (fclose(f) == 0)
 		return text;

@@ -28,7 +28,12 @@ static const struct {
 		"\"polyvisor\":{\"type\":\"object\",\"properties\":{\"asked\":{\"type\":\"array\","
 		"\"items\":{\"type\":\"object\",\"properties\":{\"id\":{\"type\":\"string\"},"
 		"\"what\":{\"type\":\"string\"},\"asked\":{\"type\":\"string\"},\"achieved\":"
-		"{\"type\":\"string\"}}}}}}}}"},
+		"{\"type\":\"string\"}}}},\"offload\":{\"type\":\"array\",\"items\":{\"type\":"
+		"\"object\",\"properties\":{\"id\":{\"type\":\"string\"},\"kind\":{\"type\":"
+		"\"string\",\"enum\":[\"auto\",\"vhost-user\",\"vhost-net\",\"vdpa\"]},"
+		"\"connected\":{\"type\":\"boolean\"},\"seconds\":{\"type\":\"integer\"},"
+		"\"reconnects\":{\"type\":\"integer\"},\"pid\":{\"type\":\"integer\"},"
+		"\"restarts\":{\"type\":\"integer\"}}}}}}}}"},
 	{REPLY_COUNTERS, "application/json", "Counters",
 		"{\"type\":\"object\",\"additionalProperties\":{\"type\":\"object\","
 		"\"additionalProperties\":{\"type\":\"integer\"}}}"},

@@ -65,6 +65,10 @@ static struct vm_info *some_info(void)
 	i->nasked = 1;
 	i->asked = calloc(1, sizeof(*i->asked));
 	i->asked[0] = (struct vm_asked){"memory", "hugepages", "on, 2M", "none: the pool is empty"};
+	i->noffloads = 2;
+	i->offload = calloc(2, sizeof(*i->offload));
+	i->offload[0] = (struct vm_offload){"_disk0", "auto", true, 12, 3, 4711, 2};
+	i->offload[1] = (struct vm_offload){"_net0", "vhost-user", false, 5, 0};
 	return i;
 }
 
@@ -112,6 +116,7 @@ void vm_info_free(struct vm_info *i)
 	free(i->config);
 	free(i->device);
 	free(i->asked);
+	free(i->offload);
 	free(i);
 }
 

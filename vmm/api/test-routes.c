@@ -291,6 +291,13 @@ Test(routes, info_as_v1_shows_it)
 	json_t *asked = json_object_get(json_object_get(o, "polyvisor"), "asked");
 	cr_expect_str_eq(
 		json_string_value(json_object_get(json_array_get(asked, 0), "what")), "hugepages");
+	json_t *offload = json_object_get(json_object_get(o, "polyvisor"), "offload");
+	json_t *disk = json_array_get(offload, 0), *net = json_array_get(offload, 1);
+	cr_expect_str_eq(json_string_value(json_object_get(disk, "kind")), "auto");
+	cr_expect_eq(json_integer_value(json_object_get(disk, "pid")), 4711);
+	cr_expect_eq(json_integer_value(json_object_get(disk, "restarts")), 2);
+	cr_expect(json_is_false(json_object_get(net, "connected")));
+	cr_expect(!json_object_get(net, "pid"));
 
 	cr_assert_eq(ask("GET", V1 "vm.counters", NULL), 200);
 	cr_expect_eq(json_integer_value(
@@ -341,6 +348,8 @@ Test(routes, metrics)
 		"%s", fake.body);
 	cr_expect(strstr(fake.body, "polyvisor_vm_state{state=\"Paused\"} 1\n"));
 	cr_expect(strstr(fake.body, "polyvisor_api_clients 3\n"));
+	cr_expect(strstr(
+		fake.body, "polyvisor_offload_connected{id=\"_net0\",kind=\"vhost-user\"} 0\n"));
 	cr_expect(strstr(fake.body, "# TYPE polyvisor_read_latency_avg_us gauge\n"
 				    "polyvisor_read_latency_avg_us{id=\"_disk0\"} 250\n"),
 		"%s", fake.body);
