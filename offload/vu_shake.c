@@ -170,7 +170,7 @@ int vu_shake_judge(struct vu_peer *p, char *why, size_t cap)
 	if (p->o.must & ~has)
 		return lacks(p, why, cap, p->o.must & ~has, "");
 	if (fetches_config(p) && !(p->offer.protocol & VU_PF(CONFIG)))
-		return lacks_protocol(why, cap, "CONFIG", "which tells the size of the device");
+		return lacks_protocol(why, cap, "CONFIG", "in which the device describes itself");
 	if (needs & ~has)
 		return lacks(
 			p, why, cap, needs & ~has, ", which its predecessor gave to the driver");
