@@ -56,8 +56,12 @@ static int from_front(void *arg, struct vu_msg *m)
 		hang_up(b);
 		return 0;
 	}
-	if (m->request < VU_REQUESTS)
+	if (m->request < VU_REQUESTS) {
 		b->messages[m->request]++;
+		b->said[m->request] = m->p.u64;
+	}
+	if (m->request == VU_SET_VRING_ENABLE && m->p.state.index < VIRTIO_QUEUES)
+		b->enabled[m->p.state.index] = (int)m->p.state.num;
 	if (m->request == VU_SET_BACKEND_REQ_FD && m->nfds == 1) {
 		cleanup_closep(&b->back_fd);
 		b->back_fd = dup(m->fds[0]);
@@ -106,10 +110,12 @@ static void on_connect(struct ev_fd *w, uint32_t events)
 
 static int make(struct dev_host *h, const char *id, void *arg, struct virtio_dev **ret_dev)
 {
-	struct virtio_blk_opts o = {.serial = "served elsewhere"};
 	struct backend *b = arg;
+	struct virtio_blk_opts o = {.serial = "served elsewhere", .queues = b->queues};
+	struct virtio_net_opts n = {.mac = {2, 0, 0, 0, 0, 7}, .mtu = 9000, .pairs = b->pairs};
 
-	return virtio_blk_new(h, id, b->block, &o, ret_dev);
+	return b->pairs ? virtio_net_new(h, id, b->net, &n, ret_dev)
+			: virtio_blk_new(h, id, b->block, &o, ret_dev);
 }
 
 static void listen_at(struct backend *b)
@@ -158,6 +164,8 @@ void backend_start(struct backend *b)
 
 	b->stop = false;
 	b->back_fd = -1;
+	for (unsigned i = 0; i < VIRTIO_QUEUES; i++)
+		b->enabled[i] = -1;
 	must(ev_loop_new(&b->loop) == 0, "loop");
 	must(vu_device_new(b->loop, &o, &b->device, NULL) == 0, "device");
 	listen_at(b);
@@ -174,11 +182,16 @@ void backend_stop(struct backend *b)
 	pthread_join(b->thread, NULL);
 }
 
-void backend_init(struct backend *b)
+static void init(struct backend *b, unsigned queues, unsigned pairs)
 {
 	int fd;
 
-	*b = (struct backend){.back_fd = -1, .disk_path = "/tmp/polyvisor-vu-XXXXXX"};
+	*b = (struct backend){.back_fd = -1,
+		.disk_path = "/tmp/polyvisor-vu-XXXXXX",
+		.queues = queues,
+		.pairs = pairs};
+	for (unsigned i = 0; i < pairs; i++)
+		must(netdev_null_new(&b->net[i]) == 0, "net");
 	fd = mkstemp(b->disk_path);
 	must(fd >= 0 && ftruncate(fd, 1 * MIB) == 0, "disk");
 	close(fd);
@@ -189,9 +202,26 @@ void backend_init(struct backend *b)
 	backend_start(b);
 }
 
+void backend_init(struct backend *b)
+{
+	init(b, 1, 0);
+}
+
+void backend_init_queues(struct backend *b, unsigned queues)
+{
+	init(b, queues, 0);
+}
+
+void backend_init_net(struct backend *b, unsigned pairs)
+{
+	init(b, 1, pairs);
+}
+
 void backend_fini(struct backend *b)
 {
 	backend_stop(b);
 	block_free(b->block);
+	for (unsigned i = 0; i < b->pairs; i++)
+		netdev_free(b->net[i]);
 	unlink(b->disk_path);
 }
