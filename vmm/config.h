@@ -85,7 +85,8 @@ const char *vhost_user_type_name(const struct vhost_user_config *v); /* "fs" */
 
 struct vdpa_config {
 	char *path, *id;
-	int fd; /* -1 = open path */
+	int fd;		     /* -1 = open path */
+	uint32_t num_queues; /* at least */
 	int transport;
 	int slot;
 };

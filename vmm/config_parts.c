@@ -157,6 +157,8 @@ static const struct opt vhost_user_opts[] = {
 static const struct opt vdpa_opts[] = {
 	OPT(vdpa_config, path, OPT_STR, .min = 1, .help = "/dev/vhost-vdpa-N"),
 	OPT(vdpa_config, fd, OPT_FD, .help = "or its open file descriptor"),
+	OPT(vdpa_config, num_queues, OPT_U32, .min = 1, .max = VIRTIO_QUEUES,
+		.help = "rings that it must have; it says itself how many there are"),
 	OPT_ID(vdpa_config),
 	OPT_TRANSPORT(vdpa_config),
 	OPT_SLOT(vdpa_config),
@@ -368,7 +370,7 @@ static int check_vhost_user(const void *part, const struct opt_at *at, struct er
 
 static void init_vdpa(void *part)
 {
-	*(struct vdpa_config *)part = (struct vdpa_config){.fd = -1, .slot = -1};
+	*(struct vdpa_config *)part = (struct vdpa_config){.fd = -1, .num_queues = 1, .slot = -1};
 }
 
 static int check_vdpa(const void *part, const struct opt_at *at, struct err *e)

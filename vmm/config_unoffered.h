@@ -58,7 +58,7 @@ static const struct opt_unoffered net_not[] = {
 static const struct opt_unoffered rng_not[] = {NO_IOMMU, {"id", "null"}};
 static const struct opt_unoffered serial_not[] = {{"iommu", "false"}};
 static const struct opt_unoffered console_not[] = {NO_IOMMU, {"id", "null"}};
-static const struct opt_unoffered vdpa_not[] = {NO_IOMMU, {"num_queues", "1"}};
+static const struct opt_unoffered vdpa_not[] = {NO_IOMMU};
 static const struct opt_unoffered vsock_not[] = {NO_IOMMU};
 static const struct opt_unoffered payload_not[] = {
 	{"firmware", "null"},

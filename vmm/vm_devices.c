@@ -205,6 +205,12 @@ static int make_served(struct vm *vm, struct err *e)
 	for (unsigned i = 0; i < vm->config->nvdpas && !r; i++) {
 		const struct vdpa_config *c = &vm->config->vdpa[i];
 		r = vdpa_proxy_new(&vm->host, c->id, vm->res->vdpa[i], &dev);
+		if (!r && dev->nqueues < c->num_queues) {
+			r = err_set(e, ERR_HOST, -EINVAL,
+				"--vdpa %s: it has %u queues, num_queues=%u are wanted", c->id,
+				dev->nqueues, c->num_queues);
+			virtio_dev_free(dev);
+		}
 		r = attach(vm, r, c->id, dev, c->transport, c->slot, e);
 	}
 	return r;

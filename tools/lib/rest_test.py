@@ -140,7 +140,7 @@ def states():
 def not_offered(vmm):
     """What comes with later issues says so, whatever the body."""
     for what in ('vm.snapshot', 'vm.restore', 'vm.resize', 'vm.resize-disk', 'vm.resize-zone', 'vm.add-device',
-                 'vm.remove-device', 'vm.add-fs', 'vm.add-pmem', 'vm.add-vdpa', 'vm.add-user-device',
+                 'vm.remove-device', 'vm.add-fs', 'vm.add-pmem', 'vm.add-user-device',
                  'vm.send-migration', 'vm.receive-migration'):
         for body in (None, {}, {'id': 'x'}):
             expect(what, vmm.call('PUT', what, body), 501, word=what)

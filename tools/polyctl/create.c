@@ -17,6 +17,8 @@ static const struct part {
 	{"--disk", &words_disk, "disks", true},
 	{"--net", &words_net, "net", true},
 	{"--vsock", &words_vsock, "vsock", false},
+	{"--device", &words_vhost_user, "vhost_user_devices", true},
+	{"--vdpa", &words_vdpa, "vdpa", true},
 	{"--rng", &words_rng, "rng", false},
 	{"--serial", &words_serial, "serial", false},
 	{"--console", &words_console, "console", false},
@@ -81,9 +83,15 @@ static int set_part(struct call *c, const struct flag *f, const char *value, str
 
 static int set_device(struct call *c, const struct flag *f, const char *value, struct err *e)
 {
+	static const char vhost_user[] = "vhost-user,";
+
+	if (!strncmp(value, vhost_user, strlen(vhost_user)))
+		return set_part(c, f, value + strlen(vhost_user), e);
 	if (strcmp(value, "test-exit"))
 		return err_set(e, ERR_USAGE, -EINVAL,
-			"--device: \"%.64s\" is not a device; allowed: test-exit", value);
+			"--device: \"%.64s\" is not a device; allowed: test-exit, or "
+			"vhost-user,type=TYPE,socket=PATH",
+			value);
 	return json_object_set_new(body(c), "test_exit", json_true());
 }
 
@@ -102,8 +110,10 @@ const struct flag create_flags[] = {
 		set_part},
 	{"--console", "MODE", "the virtio console, likewise; off by default", HINT_NONE, set_part},
 	{"--machine", "version=N", "the machine type", HINT_NONE, set_part},
-	{"--device", "test-exit", "lets a bare-metal guest set the exit status", HINT_NONE,
+	{"--device", "test-exit|vhost-user,...",
+		"lets a bare-metal guest set the exit status; or a vhost-user device", HINT_NONE,
 		set_device},
+	{"--vdpa", "path=PATH", "a vDPA device; may be repeated", HINT_NONE, set_part},
 	{0},
 };
 

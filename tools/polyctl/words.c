@@ -157,6 +157,9 @@ int words_to_json(const struct opt_table *t, char *const *word, unsigned n, json
 
 static const char *const transports[] = {"pci", "mmio", NULL};
 static const char *const backends[] = {"tap", "passt", NULL};
+static const char *const offloads[] = {"off", "auto", NULL};
+static const char *const device_types[] = {
+	"net", "blk", "console", "rng", "scsi", "vsock", "fs", "i2c", "can", "sound", "gpio", NULL};
 static const char *const modes[] = {"off", "null", "tty", "pty", "file", "socket", NULL};
 static const char *const json_modes[] = {"Off", "Null", "Tty", "Pty", "File", "Socket", NULL};
 static const char *const pinned[] = {"vcpu", NULL};
@@ -172,6 +175,12 @@ static const char *const pinned[] = {"vcpu", NULL};
 #define QUEUE_SIZE                                                                                 \
 	KEY("queue_size", OPT_U32, "entries in a ring, a power of two", .min = 2, .max = 1024)
 
+#define SERVED_KEYS                                                                                \
+	KEY("offload", OPT_ENUM, "auto: a process of its own serves it, kept alive",               \
+		.values = offloads),                                                               \
+		KEY("num_queues", OPT_U32, "rings", .min = 1, .max = 16),                          \
+		KEY("poll", OPT_U32, "percent of a core that looking at a ring may cost",          \
+			.max = 100)
 #define VHOST_KEYS                                                                                 \
 	KEY("vhost_user", OPT_BOOL, "another process serves it"),                                  \
 		KEY("vhost_socket", OPT_STR, "unix socket where that process listens", .max = 107)
@@ -180,6 +189,7 @@ static const struct opt disk_keys[] = {
 	KEY("readonly", OPT_BOOL, "refuse writes"),
 	KEY("direct", OPT_BOOL, "bypass the host's page cache"),
 	KEY("serial", OPT_STR, "serial number, at most 20 bytes", .max = 20),
+	SERVED_KEYS,
 	VHOST_KEYS,
 	QUEUE_SIZE,
 	DEVICE_KEYS,
@@ -190,8 +200,22 @@ static const struct opt net_keys[] = {
 	KEY("forward", OPT_STR, "arguments for passt, as \"-t 2222:22\""),
 	KEY("mac", OPT_MAC, "guest's address, random by default"),
 	KEY("mtu", OPT_U32, "told to the guest", .min = 68, .max = 65535),
+	KEY("vhost", OPT_BOOL, "the host's kernel serves it"),
+	SERVED_KEYS,
 	VHOST_KEYS,
 	QUEUE_SIZE,
+	DEVICE_KEYS,
+};
+static const struct opt vhost_user_keys[] = {
+	KEY("type", OPT_ENUM, "what the device is", .values = device_types),
+	KEY("socket", OPT_STR, "unix socket of the back-end", .max = 107),
+	KEY("num_queues", OPT_U32, "rings, what the type needs by default", .max = 17),
+	QUEUE_SIZE,
+	DEVICE_KEYS,
+};
+static const struct opt vdpa_keys[] = {
+	KEY("path", OPT_STR, "/dev/vhost-vdpa-N"),
+	KEY("num_queues", OPT_U32, "rings that it must have", .min = 1, .max = 17),
 	DEVICE_KEYS,
 };
 static const struct opt vsock_keys[] = {
@@ -240,6 +264,9 @@ static const struct opt machine_keys[] = {
 const struct opt_table words_disk = TABLE("add-disk", "a virtio disk", disk_keys, NULL);
 const struct opt_table words_net = TABLE("add-net", "a virtio network interface", net_keys, NULL);
 const struct opt_table words_vsock = TABLE("add-vsock", "a virtio socket device", vsock_keys, NULL);
+const struct opt_table words_vhost_user =
+	TABLE("add-vhost-user", "a device of a vhost-user back-end", vhost_user_keys, NULL);
+const struct opt_table words_vdpa = TABLE("add-vdpa", "a vDPA device", vdpa_keys, NULL);
 const struct opt_table words_cpus = TABLE("--cpus", "the vCPUs", cpus_keys, NULL);
 const struct opt_table words_memory = TABLE("--memory", "guest RAM", memory_keys, NULL);
 const struct opt_table words_serial =

@@ -9,7 +9,7 @@
 #include "vmm/base/opts.h"
 
 /* In these tables offset is not used; flag is what messages call the words: "add-disk". */
-extern const struct opt_table words_disk, words_net, words_vsock;
+extern const struct opt_table words_disk, words_net, words_vsock, words_vhost_user, words_vdpa;
 extern const struct opt_table words_cpus, words_memory, words_rng, words_machine;
 extern const struct opt_table words_serial, words_console;
 
