@@ -66,7 +66,7 @@ static void memory(struct fake_host *f, bool shared)
 
 	guest_mem_fini(&f->mem);
 	cr_assert_eq(guest_mem_init(&f->mem, ram, 2, &o, NULL), 0);
-	f->log = (struct log){.fd = memfd_create("log", MFD_CLOEXEC)};
+	f->log = (struct log){memfd_create("log", MFD_CLOEXEC), LOG_DEBUG};
 }
 
 static void rig_init(struct rig *r, const struct guest_transport *t)

@@ -48,7 +48,7 @@ static void rig_init(
 	o.pairs = pairs;
 	cr_assert_eq(vhost_net_open(&o, &r->v, &e), 0, "%s", e.text);
 	guest_rig_init(&r->r, 4 * MIB);
-	r->r.f.log = (struct log){.fd = memfd_create("log", MFD_CLOEXEC)};
+	r->r.f.log = (struct log){memfd_create("log", MFD_CLOEXEC), LOG_DEBUG};
 	cr_assert_eq(vhost_net_new(&r->r.f.host, "_net0", r->v, &dev), 0);
 	guest_rig_attach(&r->r, t, dev);
 	r->heap = r->r.g.heap;
@@ -61,6 +61,9 @@ static void rig_fini(struct rig *r)
 	r->r.f.log.fd = -1;
 	guest_rig_fini(&r->r);
 	vhost_net_close(r->v);
+	for (unsigned i = 0; i < FAKE_RINGS; i++)
+		if (vhost_fake.tap_end[i] >= 0)
+			close(vhost_fake.tap_end[i]);
 }
 
 static void run_driver(struct rig *r, uint64_t want, unsigned queues)
@@ -215,6 +218,26 @@ Test(vhost_net, each_call_may_fail)
 			"OFFLOAD:f SET_FEATURES MEM_TABLE:1 " RING(0, "0") RING(1, "0")));
 		rig_fini(&r);
 	}
+}
+
+Test(vhost_net, a_tap_that_vanishes_is_a_link_that_goes_down)
+{
+	uint64_t end = ev_now_ns() + GUEST_WAIT_NS;
+	struct rig r;
+
+	rig_init(&r, &guest_mmio, KERNEL, 1);
+	run_driver(&r, UINT64_MAX, 2);
+	cr_expect_eq(r.r.g.t->config(&r.r.g, 6, 2), 1u);
+	close(vhost_fake.tap_end[0]);
+	vhost_fake.tap_end[0] = -1;
+	while (r.r.g.t->config(&r.r.g, 6, 2) == 1 && ev_now_ns() < end)
+		guest_sleep_little();
+	cr_expect_eq(r.r.g.t->config(&r.r.g, 6, 2), 0u);
+	while (!(fake_read(&r.r.f, r.r.g.base + 0x60, 4) & 2) && ev_now_ns() < end)
+		guest_sleep_little();
+	cr_expect(fake_read(&r.r.f, r.r.g.base + 0x60, 4) & 2);
+	cr_expect(logged(&r, "was deleted"));
+	rig_fini(&r);
 }
 
 /* ---- several pairs ---- */

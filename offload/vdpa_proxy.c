@@ -345,11 +345,6 @@ static int vdpa_accept(struct virtio_dev *d, uint64_t features)
 	return 0;
 }
 
-static void vdpa_started(struct virtio_dev *d)
-{
-	vhost_proxy_ask(vhost_proxy_of(d));
-}
-
 static int vdpa_visit(struct virtio_dev *d, struct visitor *v)
 {
 	uint64_t features = atomic_load(&vdpa_of(d)->p.features);
@@ -410,7 +405,7 @@ static const struct virtio_dev_ops vdpa_ops = {
 	.config_read = vdpa_config_read,
 	.config_write = vdpa_config_write,
 	.queue_start = vhost_proxy_queue_start,
-	.started = vdpa_started,
+	.started = vhost_proxy_started,
 	.queue_stop = vhost_proxy_queue_stop,
 	.reset = vhost_proxy_reset,
 	.visit = vdpa_visit,

@@ -2,6 +2,7 @@
 #include "offload/vhost_fake.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/if_tun.h>
 #include <linux/vhost.h>
 #include <net/if.h>
@@ -24,7 +25,7 @@ void vhost_fake_reset(void)
 		.queues = 1, .iova_last = UINT64_MAX, .error = -EIO, .config_call = -1};
 	pthread_mutex_init(&f->lock, NULL);
 	for (unsigned i = 0; i < FAKE_RINGS; i++)
-		f->kick[i] = f->call[i] = f->err[i] = f->tap[i] = f->fd[i] = -1;
+		f->kick[i] = f->call[i] = f->err[i] = f->tap[i] = f->fd[i] = f->tap_end[i] = -1;
 }
 
 static bool same(const char *words, bool last)
@@ -293,8 +294,14 @@ int netdev_tap_fds(
 {
 	if (name && !strcmp(name, "busy"))
 		return err_set(e, ERR_HOST, -EBUSY, "%s %s: tap=%s is used", flag, id, name);
-	for (unsigned i = 0; i < n; i++)
-		ret_fds[i] = eventfd(0, EFD_CLOEXEC);
+	for (unsigned i = 0; i < n; i++) {
+		int p[2];
+
+		if (pipe2(p, O_CLOEXEC) < 0)
+			return -errno;
+		ret_fds[i] = p[1];
+		f->tap_end[i] = p[0];
+	}
 	return 0;
 }
 

@@ -34,6 +34,7 @@ struct vhost_fake {
 	bool attached[FAKE_RINGS]; /* taps */
 	unsigned opened;
 	int fd[FAKE_RINGS];
+	int tap_end[FAKE_RINGS]; /* of pipes: closed, the tap has an error */
 	unsigned tun;
 	pthread_mutex_t lock; /* over all of it while a device runs */
 };

@@ -38,6 +38,7 @@ struct vhost_net {
 	char tap_name[IFNAMSIZ];
 	uint64_t kernel; /* features of the kernel's half */
 	struct virtio_net_config config;
+	_Atomic bool gone; /* the tap was deleted */
 	uint16_t queue_size;
 	char *path;
 };
@@ -46,6 +47,7 @@ struct net_proxy {
 	struct vhost_proxy p; /* first */
 	struct vhost_net *v;  /* borrowed */
 	bool announced;	      /* features and memory, since the last reset */
+	struct ev_fd tap;     /* only errors: it was deleted */
 	/* The control queue, which we serve ourselves. */
 	struct virtq ctrl;
 	struct ev_fd ctrl_kick;
@@ -409,7 +411,23 @@ static int net_accept(struct virtio_dev *d, uint64_t features)
 
 static void net_config_read(struct virtio_dev *d, uint32_t off, void *buf, uint32_t len)
 {
-	memcpy(buf, (uint8_t *)&net_of(d)->v->config + off, len);
+	struct virtio_net_config c = net_of(d)->v->config;
+
+	if (atomic_load(&net_of(d)->v->gone))
+		c.status = 0; /* virtio 1.2 §5.1.4: no VIRTIO_NET_S_LINK_UP */
+	memcpy(buf, (uint8_t *)&c + off, len);
+}
+
+static void tap_error(struct ev_fd *w, uint32_t events)
+{
+	struct net_proxy *n = container_of(w, struct net_proxy, tap);
+	struct virtio_dev *d = &n->p.dev;
+
+	ev_del(w);
+	atomic_store(&n->v->gone, true);
+	log_line(d->host->log, LOG_WARN, d->id, "tap %s was deleted: the link is down",
+		n->v->tap_name);
+	d->events->config_changed(d->transport);
 }
 
 static int net_queue_start(struct virtio_dev *d, unsigned i, const struct virtq_setup *s)
@@ -417,7 +435,7 @@ static int net_queue_start(struct virtio_dev *d, unsigned i, const struct virtq_
 	int r = vhost_proxy_queue_start(d, i, s);
 
 	if (r == 0)
-		vhost_proxy_ask(vhost_proxy_of(d));
+		vhost_proxy_started(d); /* pairs start one by one */
 	return r;
 }
 
@@ -472,6 +490,7 @@ static unsigned net_achieved(struct virtio_dev *d, struct dev_achieved *ret, uns
 static void net_free(struct virtio_dev *d)
 {
 	vhost_proxy_wait(vhost_proxy_of(d));
+	ev_del(&net_of(d)->tap);
 	vhost_proxy_fini(vhost_proxy_of(d));
 	free(d);
 }
@@ -493,6 +512,7 @@ int vhost_net_new(
 	struct dev_host *h, const char *id, struct vhost_net *v, struct virtio_dev **ret_dev)
 {
 	struct net_proxy *n = calloc(1, sizeof(*n));
+	int r;
 
 	if (!n)
 		return -ENOMEM;
@@ -505,6 +525,12 @@ int vhost_net_new(
 	snprintf(n->p.dev.id, sizeof(n->p.dev.id), "%s", id);
 	for (unsigned i = 0; i < n->p.dev.nqueues; i++)
 		n->p.dev.queue_max[i] = v->queue_size;
+	n->tap = (struct ev_fd){.fd = v->tap[0], .ready = tap_error};
+	r = ev_add(h->control, &n->tap, 0);
+	if (r < 0) {
+		free(n);
+		return r;
+	}
 	vhost_proxy_init(&n->p, &proxy_ops, &v->pair[0], h->control);
 	*ret_dev = &n->p.dev;
 	return 0;

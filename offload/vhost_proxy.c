@@ -27,10 +27,20 @@ static void ask(struct vhost_proxy *p)
 	p->posted = true;
 }
 
-void vhost_proxy_ask(struct vhost_proxy *p)
+void vhost_proxy_started(struct virtio_dev *d)
 {
+	struct vhost_proxy *p = vhost_proxy_of(d);
+	bool any = false;
+
 	LOCK_SCOPE(&p->lock);
-	ask(p);
+	for (unsigned i = 0; i < d->nqueues; i++) {
+		if (p->ring[i].state != VHOST_RING_NOTED)
+			continue;
+		p->ring[i].state = VHOST_RING_WANTED;
+		any = true;
+	}
+	if (any)
+		ask(p);
 }
 
 static int prepare(struct vhost_ring *r, const struct virtq_setup *s)
@@ -62,7 +72,7 @@ int vhost_proxy_queue_start(struct virtio_dev *d, unsigned i, const struct virtq
 		return -EBUSY;
 	ret = prepare(&p->ring[i], s);
 	if (ret == 0)
-		p->ring[i].state = VHOST_RING_WANTED;
+		p->ring[i].state = VHOST_RING_NOTED;
 	return ret;
 }
 
@@ -73,8 +83,7 @@ int vhost_proxy_queue_stop(struct virtio_dev *d, unsigned i)
 	LOCK_SCOPE(&p->lock);
 	if (p->ring[i].state == VHOST_RING_IDLE)
 		return -EINVAL;
-	if (p->ring[i].state == VHOST_RING_WANTED)
-		p->ring[i].state = VHOST_RING_STOPPING;
+	p->ring[i].state = VHOST_RING_STOPPING;
 	ask(p);
 	return 0;
 }
@@ -86,7 +95,7 @@ void vhost_proxy_reset(struct virtio_dev *d)
 	LOCK_SCOPE(&p->lock);
 	p->resetting = true;
 	for (unsigned i = 0; i < d->nqueues; i++)
-		if (p->ring[i].state == VHOST_RING_WANTED)
+		if (p->ring[i].state != VHOST_RING_IDLE)
 			p->ring[i].state = VHOST_RING_STOPPING;
 	ask(p);
 }

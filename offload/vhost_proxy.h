@@ -20,7 +20,12 @@
 #include "devices/virtio/virtio.h"
 #include "offload/vhost_sys.h"
 
-enum vhost_ring_state { VHOST_RING_IDLE, VHOST_RING_WANTED, VHOST_RING_STOPPING };
+enum vhost_ring_state {
+	VHOST_RING_IDLE,
+	VHOST_RING_NOTED, /* started by the transport, which has not started all yet */
+	VHOST_RING_WANTED,
+	VHOST_RING_STOPPING,
+};
 
 struct vhost_proxy;
 
@@ -70,11 +75,11 @@ void vhost_proxy_init(struct vhost_proxy *p, const struct vhost_proxy_ops *ops, 
 void vhost_proxy_wait(struct vhost_proxy *p);
 void vhost_proxy_fini(struct vhost_proxy *p);
 
-/* For dev's ops. start only notes; ask() begins a round. */
+/* For dev's ops. What queue_start notes is wanted from vhost_proxy_started() on (any thread). */
 int vhost_proxy_queue_start(struct virtio_dev *d, unsigned i, const struct virtq_setup *s);
 int vhost_proxy_queue_stop(struct virtio_dev *d, unsigned i);
 void vhost_proxy_reset(struct virtio_dev *d);
-void vhost_proxy_ask(struct vhost_proxy *p); /* any thread */
+void vhost_proxy_started(struct virtio_dev *d);
 
 /* For settle(). Sets number, position, addresses and eventfds of ring r on v, which knows it as
  * `index` and its parts at addr (index is filled in here). with_err: the device tells of broken
