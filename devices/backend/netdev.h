@@ -28,6 +28,9 @@ struct netdev_ops {
 	int (*recv)(struct netdev *n, const struct iovec *iov, unsigned niov);
 	int (*send)(
 		struct netdev *n, const struct iovec *iov, unsigned niov); /* 0, -EAGAIN, errno */
+	/* count frames of one buffer each. How many were taken, from the first on, if any; else as
+	 * send() for the first. NULL: by send(). */
+	int (*send_many)(struct netdev *n, const struct iovec *frames, unsigned count);
 	/* Tells the host side which offloads the guest accepts (TUN_F_*). */
 	int (*set_offload)(struct netdev *n, unsigned tun_flags);
 	/* Stops and starts listening for readable(): no receive buffers, no wake-ups. */
@@ -43,7 +46,7 @@ struct netdev {
 	bool vnet_hdr; /* offloads (checksum, TSO) are possible */
 	/* The host side has vanished: nothing comes, what is sent is lost. Set on the worker,
 	 * before readable() is called or a send or recv fails. */
-	bool gone;
+	_Atomic bool gone;
 };
 
 /* An existing tap by name or fd (taken), else a new one of that name (removed with the process when
@@ -70,6 +73,9 @@ int netdev_stream_new(int fd, struct netdev **ret_netdev);
  * kept by the caller, who reaps it. extra: more arguments ("-t 2222:22"), split at spaces, or NULL.
  */
 int netdev_passt_spawn(const char *extra, int *ret_fd, int *ret_pid, struct err *e);
+
+/* As ops->send_many. */
+int netdev_send_many(struct netdev *n, const struct iovec *frames, unsigned count);
 
 static inline void netdev_free(struct netdev *n)
 {

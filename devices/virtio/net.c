@@ -262,7 +262,7 @@ static uint64_t sum(const struct virtio_net *n, unsigned dir, size_t what)
 	uint64_t total = 0;
 
 	for (unsigned i = 0; i < n->npairs; i++)
-		total += count_get((dev_count *)((uint8_t *)&n->pair[i].stats[dir] + what));
+		total += count_get((dev_count *)((uint8_t *)n->pair[i].stats[dir] + what));
 	return total;
 }
 
@@ -284,10 +284,12 @@ static unsigned net_counters(struct virtio_dev *d, struct dev_counter *ret, unsi
 
 static const struct queue_stats *net_stats(struct virtio_dev *d, unsigned i)
 {
-	struct virtio_net *n = net_of(d);
+	return queue_run_stats(net_of(d)->run, i);
+}
 
-	return i >= 2 * n->npairs || net_is_ctrl(n, i) ? &n->ctrl.stats
-						       : &pair_of(n, i)->stats[i % 2];
+static uint64_t net_cpu_ns(struct virtio_dev *d, unsigned i)
+{
+	return queue_run_cpu_ns(net_of(d)->run, i);
 }
 
 /* An offload has two directions, each with the features that the driver may accept for it. */
@@ -358,6 +360,7 @@ static const struct virtio_dev_ops net_ops = {
 	.counters = net_counters,
 	.achieved = net_achieved,
 	.stats = net_stats,
+	.cpu_ns = net_cpu_ns,
 	.free = net_free,
 };
 
@@ -434,6 +437,8 @@ int virtio_net_new(struct dev_host *h, const char *id, struct netdev *const *net
 		free(n);
 		return r;
 	}
+	for (unsigned i = 0; i < 2 * pairs; i++)
+		pair_of(n, i)->stats[i % 2] = queue_run_stats(n->run, i);
 	*ret_dev = &n->dev;
 	return 0;
 }

@@ -18,11 +18,13 @@ static void answer(struct virtio_net *n, int result)
 {
 	struct net_ctrlq *c = &n->ctrl;
 
-	count_add(&c->stats.requests, 1);
-	count_add(&c->stats.others, 1);
-	count_add(&c->stats.errors, result < 0);
+	struct queue_stats *s = queue_run_stats(n->run, c->i);
+
+	count_add(&s->requests, 1);
+	count_add(&s->others, 1);
+	count_add(&s->errors, result < 0);
 	virtq_push(c->q, &c->chain, net_ctrl_ack(&c->chain, result));
-	net_flush(c->q, &c->stats);
+	queue_run_flush(n->run, c->i);
 }
 
 /* Each pair's worker is asked to look. One that starts just now either has its loop stored before
@@ -92,7 +94,7 @@ void net_ctrlq_process(struct virtio_net *n)
 		r = virtq_pop(c->q, &c->chain);
 		if (r > 0)
 			begin(n);
-		else if (r < 0 || !virtq_enable_kick(c->q))
+		else if (r < 0 || !queue_run_rest(n->run, c->i))
 			break;
 	}
 	if (r < 0)

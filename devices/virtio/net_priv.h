@@ -46,10 +46,10 @@ struct net_pair {
 	struct virtio_net *net;
 	struct netdev *back; /* borrowed */
 	unsigned i;
-	struct queue_stats stats[2];
-	bool disabled[2]; /* as its queue was started (virtq_setup) */
-	bool host_on;	  /* the back-end delivers to this pair; changed on the worker, or when no
-			     queue runs */
+	struct queue_stats *stats[2]; /* the queues' own */
+	bool disabled[2];	      /* as its queue was started (virtq_setup) */
+	bool host_on; /* the back-end delivers to this pair; changed on the worker, or when no
+			 queue runs */
 	struct ev_msg look, looked; /* "look at active", and back with the result */
 	int look_result;
 	_Atomic(struct ev_loop *) loop; /* the worker's, from the first start on */
@@ -68,7 +68,6 @@ struct net_pair {
 
 /* The control queue, on whichever worker serves it. */
 struct net_ctrlq {
-	struct queue_stats stats;
 	struct virtq *q;
 	struct ev_loop *loop;
 	unsigned i;	  /* the queue's index */
@@ -102,15 +101,6 @@ static inline struct virtio_net *net_of(struct virtio_dev *d)
 static inline bool net_has(const struct virtio_net *n, unsigned feature)
 {
 	return atomic_load_explicit(&n->features, memory_order_relaxed) & NET_BIT(feature);
-}
-
-/* The driver sees what was pushed. Worker. */
-static inline void net_flush(struct virtq *q, struct queue_stats *s)
-{
-	if (!virtq_publish(q))
-		return;
-	count_add(&s->interrupts, 1);
-	virtio_signal_raise(&q->signal, VIRTIO_ISR_QUEUE);
 }
 
 /* net.c */

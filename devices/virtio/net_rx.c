@@ -108,7 +108,7 @@ static unsigned rx_iov(const struct rx_ahead *a, bool merge, size_t skip, struct
 /* Hands `total` bytes, header included, to the driver. A frame that had no room is lost. */
 static void deliver(struct net_pair *p, uint32_t total)
 {
-	struct queue_stats *s = &p->stats[NET_RX];
+	struct queue_stats *s = p->stats[NET_RX];
 	struct rx_ahead *a = &p->ahead;
 	bool merge = net_has(p->net, VIRTIO_NET_F_MRG_RXBUF);
 	uint32_t room = 0, have = merge ? a->len : a->chain[a->first].len;
@@ -183,10 +183,10 @@ void net_rx_ready(struct net_pair *p)
 		return;
 	while (r > 0 && budget--)
 		r = receive_one(p);
-	net_flush(q, &p->stats[NET_RX]);
+	queue_run_flush(p->net->run, i);
 	if (r < 0)
 		queue_run_broken(p->net->run, i);
-	else if (r > 0 || (!p->listening && virtq_enable_kick(q)))
+	else if (r > 0 || (!p->listening && queue_run_rest(p->net->run, i)))
 		queue_run_again(p->net->run, i);
 }
 

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Transmitting: a frame goes from guest buffers to the host in one system call, without a copy. One
- * that the host refuses is lost, as on a wire; one that it cannot take now waits in the ring.
+ * that the host refuses is lost, as on a wire; one that it cannot take now waits in the ring. Most
+ * frames lie in one buffer, and are taken from the ring and given to the back-end many at a time.
  *
  * A queue that a vhost-user front-end has started but disabled "must process and discard any TX
  * packets" ("Ring states"). It does so a moment later: front-ends start a ring before they enable
  * it, and what the driver sent meanwhile need not be lost. */
 #include <errno.h>
 #include "devices/virtio/net_priv.h"
+#include "devices/virtio/virtq_burst.h"
 #include "vmm/base/list.h"
+#include "vmm/base/num.h"
 
 #define DRAIN_AFTER_NS 100000000
 
@@ -17,13 +20,18 @@ struct tx_turn {
 	uint64_t frames, bytes, dropped;
 };
 
+static bool size_ok(uint32_t len)
+{
+	return len > NET_HDR_LEN && len <= NET_HDR_LEN + NET_FRAME_MAX;
+}
+
 static int send_chain(struct net_pair *p)
 {
 	struct virtq_chain *c = &p->chain;
 	struct iovec *v = c->iov, *end = c->iov + c->nout;
 	size_t skip = p->back->vnet_hdr ? 0 : NET_HDR_LEN;
 
-	if (c->out_len <= NET_HDR_LEN || c->out_len > NET_HDR_LEN + NET_FRAME_MAX)
+	if (!size_ok(c->out_len))
 		return -EINVAL;
 	for (; skip && skip >= v->iov_len; v++)
 		skip -= v->iov_len;
@@ -32,25 +40,100 @@ static int send_chain(struct net_pair *p)
 	return p->back->ops->send(p->back, v, end - v);
 }
 
+/* One chain of any kind: 1, 0 (the ring is empty or the host full), or the negative of virtq_pop.
+ */
+static int send_one(struct net_pair *p, struct virtq *q, struct tx_turn *t)
+{
+	int r = virtq_pop(q, &p->chain);
+
+	if (r <= 0)
+		return r;
+	r = send_chain(p);
+	if (r == -EAGAIN) {
+		virtq_unpop(q, 1);
+		p->tx_blocked = true;
+		return 0;
+	}
+	t->left--;
+	t->frames += r >= 0;
+	t->dropped += r < 0;
+	t->bytes += r < 0 ? 0 : p->chain.out_len - NET_HDR_LEN;
+	virtq_push(q, &p->chain, 0);
+	return 1;
+}
+
+/* Frames [from, n) of a burst, as far as the host takes them; returns where it stopped. */
+static unsigned send_frames(
+	struct net_pair *p, const struct virtq_buf *b, unsigned from, unsigned n, struct tx_turn *t)
+{
+	size_t skip = p->back->vnet_hdr ? 0 : NET_HDR_LEN;
+	struct iovec v[VIRTQ_BURST];
+	uint64_t bytes = 0;
+	int r;
+
+	for (unsigned i = from; i < n; i++)
+		v[i] = (struct iovec){b[i].host + skip, b[i].len - skip};
+	r = netdev_send_many(p->back, v + from, n - from);
+	if (r == -EAGAIN)
+		return from;
+	if (r < 0) {
+		t->dropped++;
+		return from + 1;
+	}
+	for (unsigned i = from; i < from + r; i++)
+		bytes += b[i].len - NET_HDR_LEN;
+	t->frames += r;
+	t->bytes += bytes;
+	return from + r;
+}
+
+/* Sends the n of b, whose sizes are judged here; fewer when the host is full. */
+static unsigned send_bufs(
+	struct net_pair *p, const struct virtq_buf *b, unsigned n, struct tx_turn *t)
+{
+	for (unsigned i = 0, end, done; i < n; i = done) {
+		for (end = i; end < n && size_ok(b[end].len); end++)
+			;
+		if (end == i) {
+			t->dropped++;
+			done = i + 1;
+			continue;
+		}
+		done = send_frames(p, b, i, end, t);
+		if (done == i)
+			return i;
+	}
+	return n;
+}
+
+/* As send_one, with a burst of chains of one buffer; 0 says nothing of the ring here. */
+static int send_burst(struct net_pair *p, struct virtq *q, struct tx_turn *t)
+{
+	struct virtq_buf b[VIRTQ_BURST];
+	unsigned n = virtq_pop_burst(q, b, MIN(t->left, (unsigned)VIRTQ_BURST));
+	unsigned sent = n ? send_bufs(p, b, n, t) : 0;
+
+	virtq_push_burst(q, b, sent);
+	t->left -= sent;
+	if (sent < n) {
+		virtq_unpop(q, n - sent);
+		p->tx_blocked = true;
+		return 0;
+	}
+	return n;
+}
+
 /* Sends what the ring holds: 1 when the turn is over, 0 when the ring is empty or the host full, or
  * the negative of virtq_pop. */
 static int send_some(struct net_pair *p, struct virtq *q, struct tx_turn *t)
 {
-	for (; t->left; t->left--) {
-		int r = virtq_pop(q, &p->chain);
+	while (t->left) {
+		int r = send_burst(p, q, t);
 
+		if (r == 0 && !p->tx_blocked)
+			r = send_one(p, q, t);
 		if (r <= 0)
 			return r;
-		r = send_chain(p);
-		if (r == -EAGAIN) {
-			virtq_unpop(q, 1);
-			p->tx_blocked = true;
-			return 0;
-		}
-		t->frames += r >= 0;
-		t->dropped += r < 0;
-		t->bytes += r < 0 ? 0 : p->chain.out_len - NET_HDR_LEN;
-		virtq_push(q, &p->chain, 0);
 	}
 	return 1;
 }
@@ -70,7 +153,7 @@ static int drop_some(struct net_pair *p, struct virtq *q, struct tx_turn *t)
 
 static void count_turn(struct net_pair *p, const struct tx_turn *t)
 {
-	struct queue_stats *s = &p->stats[NET_TX];
+	struct queue_stats *s = p->stats[NET_TX];
 
 	count_add(&s->requests, t->frames);
 	count_add(&s->writes, t->frames);
@@ -85,19 +168,14 @@ static void turn(
 	struct net_pair *p, int (*some)(struct net_pair *, struct virtq *, struct tx_turn *))
 {
 	struct tx_turn t = {.left = NET_BUDGET};
-	struct virtq *q = p->q[NET_TX];
 	unsigned i = 2 * p->i + NET_TX;
-	int more;
+	int more = some(p, p->q[NET_TX], &t);
 
-	do {
-		virtq_disable_kick(q);
-		more = some(p, q, &t);
-		net_flush(q, &p->stats[NET_TX]);
-	} while (more == 0 && !p->tx_blocked && virtq_enable_kick(q));
-	count_turn(p, &t);
+	count_turn(p, &t); /* before the driver can know */
+	queue_run_flush(p->net->run, i);
 	if (more < 0)
 		queue_run_broken(p->net->run, i);
-	else if (more)
+	else if (!p->tx_blocked && queue_run_rest(p->net->run, i))
 		queue_run_again(p->net->run, i);
 }
 
@@ -111,14 +189,13 @@ void net_tx_drain(struct ev_timer *t)
 
 void net_tx_process(struct net_pair *p)
 {
-	if (p->disabled[NET_TX]) {
-		if (!p->drain.loop)
-			ev_timer_arm(
-				atomic_load(&p->loop), &p->drain, ev_now_ns() + DRAIN_AFTER_NS);
+	if (p->tx_blocked)
 		return;
-	}
-	if (!p->tx_blocked)
+	virtq_disable_kick(p->q[NET_TX]);
+	if (!p->disabled[NET_TX])
 		turn(p, send_some);
+	else if (!p->drain.loop)
+		ev_timer_arm(atomic_load(&p->loop), &p->drain, ev_now_ns() + DRAIN_AFTER_NS);
 }
 
 void net_tx_ready(struct net_pair *p)
