@@ -3,13 +3,16 @@
  * driver say besides rings, and devices of which only the type is known. */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_net.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 #include "devices/testing/guest_driver.h"
 #include "offload/test_rig.h"
 #include "offload/vu_proxy.h"
+#include "vmm/base/list.h"
 #include "vmm/base/num.h"
 
 #define BIT(b) (UINT64_C(1) << (b))
@@ -148,6 +151,177 @@ Test(vu_queues, fewer_than_the_peer_has)
 	rig_fini(&r);
 	rig_disk(&r, 4, 1);
 	cr_expect(!(r.r.g.t->features(&r.r.g) & BIT(VIRTIO_BLK_F_MQ)));
+	rig_fini(&r);
+}
+
+/* ---- what is in flight, and the log ---- */
+
+Test(vu_queues, packed_rings_only_with_an_area)
+{
+	struct rig r;
+
+	rig_disk(&r, 1, 1);
+	cr_expect(r.r.g.t->features(&r.r.g) & VIRTIO_BIT_RING_PACKED);
+	r.dev->no_packed = true;
+	cr_expect(!(r.r.g.t->features(&r.r.g) & VIRTIO_BIT_RING_PACKED));
+	rig_fini(&r);
+
+	backend_init(&r.b);
+	r.b.hide = VU_PF(INFLIGHT_SHMFD);
+	struct vu_peer_opts o;
+	vu_peer_opts_blk(&o);
+	open_machine(&r, &o);
+	cr_expect(!(r.r.g.t->features(&r.r.g) & VIRTIO_BIT_RING_PACKED));
+	run_driver(&r, UINT64_MAX, 1);
+	write_sector(&r.r.g, 0, 1);
+	cr_expect_eq(r.b.messages[VU_GET_INFLIGHT_FD], 0u);
+	rig_fini(&r);
+}
+
+/* One area for a driver's session, which every successor gets. */
+Test(vu_queues, an_area_lives_as_long_as_the_driver)
+{
+	struct rig r;
+
+	rig_disk(&r, 1, 1);
+	for (unsigned i = 1; i <= 2; i++) {
+		run_driver(&r, UINT64_MAX, 1);
+		write_sector(&r.r.g, 0, 1);
+		guest_rig_pause(&r.r);
+		guest_rig_resume(&r.r);
+		write_sector(&r.r.g, 0, 2);
+		cr_expect_eq(r.b.messages[VU_GET_INFLIGHT_FD], i);
+		cr_expect_eq(r.b.messages[VU_SET_INFLIGHT_FD], 2 * i - 1);
+		backend_stop(&r.b);
+		backend_start(&r.b);
+		write_sector(&r.r.g, 0, 3);
+		cr_expect_eq(r.b.messages[VU_GET_INFLIGHT_FD], i);
+		cr_expect_eq(r.b.messages[VU_SET_INFLIGHT_FD], 2 * i);
+	}
+	backend_stop(&r.b);
+	r.b.hide = VU_PF(INFLIGHT_SHMFD); /* a lesser successor */
+	r.b.messages[VU_GET_FEATURES] = 0;
+	backend_start(&r.b);
+	becomes((_Atomic int *)&r.b.messages[VU_GET_FEATURES], 2, "handshakes");
+	cr_expect_eq(r.b.messages[VU_SET_VRING_KICK], 2 * 3u);
+	r.b.hide = 0;
+	write_sector(&r.r.g, 0, 4);
+	rig_fini(&r);
+}
+
+/* It promised an area, gave none, and died: only the driver can begin anew. */
+Test(vu_queues, a_packed_ring_that_nobody_knows_asks_for_a_reset)
+{
+	struct rig r;
+
+	rig_disk(&r, 1, 1);
+	if (r.r.g.never & VIRTIO_BIT_RING_PACKED) {
+		rig_fini(&r);
+		return;
+	}
+	r.b.no_area = true;
+	for (unsigned i = 0; i < 2; i++) {
+		run_driver(&r, UINT64_MAX, 1);
+		write_sector(&r.r.g, 0, 1);
+		backend_stop(&r.b);
+		if (i == 1)
+			guest_rig_pause(&r.r);
+		backend_start(&r.b);
+		if (i == 1)
+			guest_rig_resume(&r.r);
+		cr_assert(guest_wait_status(&r.r.g, 64));
+		cr_assert(guest_reset(&r.r.g));
+	}
+	run_driver(&r, ~VIRTIO_BIT_RING_PACKED, 1);
+	write_sector(&r.r.g, 0, 1);
+	backend_stop(&r.b);
+	backend_start(&r.b);
+	write_sector(&r.r.g, 0, 1); /* a split ring's index tells */
+	rig_fini(&r);
+}
+
+#define LOG_BYTES 4096
+
+static uint8_t *make_log(int *ret_fd)
+{
+	int fd = memfd_create("log", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	void *at;
+
+	cr_assert(fd >= 0 && ftruncate(fd, LOG_BYTES) == 0);
+	cr_assert_eq(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW), 0);
+	at = mmap(NULL, LOG_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	cr_assert_neq(at, MAP_FAILED);
+	*ret_fd = fd;
+	return at;
+}
+
+static bool any_set(const uint8_t *log)
+{
+	for (unsigned i = 0; i < LOG_BYTES; i++)
+		if (log[i])
+			return true;
+	return false;
+}
+
+struct log_msg {
+	struct ev_msg msg;
+	struct virtio_dev *dev;
+	int fd;
+	_Atomic int done;
+};
+
+static void handle_log(struct ev_msg *m)
+{
+	struct log_msg *l = container_of(m, struct log_msg, msg);
+
+	cr_assert_eq(vu_proxy_log(l->dev, l->fd, LOG_BYTES), 0);
+	l->done = 1;
+}
+
+/* On control's loop, which the driver's pump runs; rings run meanwhile. */
+static void set_log(struct rig *r, int fd)
+{
+	struct log_msg l = {.msg.handle = handle_log, .dev = r->dev, .fd = fd};
+
+	ev_post(r->r.f.host.control, &l.msg);
+	becomes(&l.done, 1, "logging");
+	/* a message later than those it said has been answered */
+	guest_rig_pause(&r->r);
+	guest_rig_resume(&r->r);
+}
+
+Test(vu_queues, what_the_peer_writes_is_logged)
+{
+	struct rig r;
+	uint8_t *log;
+	int fd;
+
+	rig_disk(&r, 1, 1);
+	log = make_log(&fd);
+	run_driver(&r, UINT64_MAX, 1);
+	write_sector(&r.r.g, 0, 1);
+	set_log(&r, fd);
+	write_sector(&r.r.g, 0, 1);
+	cr_expect(any_set(log));
+	backend_stop(&r.b);
+	memset(log, 0, LOG_BYTES);
+	backend_start(&r.b);
+	write_sector(&r.r.g, 0, 1);
+	cr_expect(any_set(log), "a successor logs, too");
+	set_log(&r, -1);
+	memset(log, 0, LOG_BYTES);
+	write_sector(&r.r.g, 0, 1);
+	cr_expect(!any_set(log), "no more");
+	rig_fini(&r);
+	munmap(log, LOG_BYTES);
+	close(fd);
+
+	backend_init(&r.b);
+	r.b.hide = VU_PF(LOG_SHMFD);
+	struct vu_peer_opts o;
+	vu_peer_opts_blk(&o);
+	open_machine(&r, &o);
+	cr_expect_eq(vu_proxy_log(r.dev, 0, LOG_BYTES), -ENOTSUP);
 	rig_fini(&r);
 }
 

@@ -79,6 +79,10 @@ static int from_inner(void *arg, struct vu_msg *m)
 		m->p.u64 &= ~b->hide;
 	if (m->request == VU_GET_FEATURES)
 		m->p.u64 &= ~b->hide_features;
+	if (m->request == VU_GET_INFLIGHT_FD && b->no_area) {
+		vu_msg_close_fds(m);
+		m->p.inflight.mmap_size = 0;
+	}
 	if (m->request == VU_GET_CONFIG && b->bigger)
 		m->p.config.bytes[0]++;
 	return vu_conn_send(b->front, m);

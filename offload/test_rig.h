@@ -28,6 +28,7 @@ struct backend {
 	_Atomic uint64_t hide; /* protocol features */
 	_Atomic bool bigger;   /* the disk has a sector more, and the front-end is told */
 	_Atomic uint64_t hide_features;
+	_Atomic bool no_area;			/* it tracks nothing after all */
 	_Atomic unsigned messages[VU_REQUESTS]; /* seen, by request */
 	_Atomic uint64_t said[VU_REQUESTS];	/* the first eight bytes of the last one */
 	_Atomic int enabled[VIRTIO_QUEUES];	/* as SET_VRING_ENABLE said, -1 = never */

@@ -79,8 +79,8 @@ void vu_peer_status(struct vu_peer *p, struct vu_peer_status *ret);
 int vu_proxy_new(
 	struct dev_host *h, const char *id, struct vu_peer *p, struct virtio_dev **ret_dev);
 /* The peer, and whoever succeeds it, marks what it writes of guest memory in fd, a bit for each 4
- * KiB from address 0 on (vhost-user, "Migration"), `size` bytes; fd is borrowed for the call. -1:
- * no more. -ENOTSUP: it cannot. Control. */
+ * KiB from address 0 on (vhost-user, "Migration"), `size` bytes; fd is borrowed for the call, and
+ * a memfd that cannot shrink. -1: no more. -ENOTSUP: it cannot. Control. */
 int vu_proxy_log(struct virtio_dev *d, int fd, uint64_t size);
 
 #endif
