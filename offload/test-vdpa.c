@@ -10,6 +10,7 @@
 #include "devices/testing/guest_driver.h"
 #include "offload/vdpa.h"
 #include "offload/vhost_fake.h"
+#include "vmm/base/cleanup.h"
 #include "vmm/base/num.h"
 
 #define BIT(b) (UINT64_C(1) << (b))
@@ -100,6 +101,26 @@ static void run_driver(struct rig *r)
 	cr_assert_eq(guest_negotiate(g, UINT64_MAX), 11);
 	guest_queue_init(g, 0, 16);
 	guest_driver_ok(g);
+}
+
+/* The fake's own, while a device runs. */
+static void set(uint8_t *at, uint8_t value)
+{
+	LOCK_SCOPE(&vhost_fake.lock);
+	*at = value;
+}
+
+static bool becomes(const uint8_t *at, uint8_t value)
+{
+	for (unsigned i = 0; i < 5000; i++) {
+		pthread_mutex_lock(&vhost_fake.lock);
+		bool is = *at == value;
+		pthread_mutex_unlock(&vhost_fake.lock);
+		if (is)
+			return true;
+		usleep(1000);
+	}
+	return false;
 }
 
 static bool logged(struct fake_host *f, const char *what)
@@ -259,10 +280,8 @@ Test(vdpa, config_changes_reach_the_driver)
 	device(DEVICE, V2 | PERSIST);
 	rig_init(&r, &guest_mmio);
 	run_driver(&r);
-	while (vhost_fake.status != 15 && ev_now_ns() < end)
-		guest_sleep_little();
-	vhost_fake_forget();
-	vhost_fake.config[0] = 1;
+	cr_assert(becomes(&vhost_fake.status, 15));
+	set(&vhost_fake.config[0], 1);
 	eventfd_write(vhost_fake.config_call, 1);
 	while (r.r.g.t->config(&r.r.g, 0, 4) != 2049 && ev_now_ns() < end)
 		guest_sleep_little();
@@ -272,11 +291,9 @@ Test(vdpa, config_changes_reach_the_driver)
 	cr_expect_eq(fake_read(&r.r.f, r.r.g.base + 0xfc, 4), 1u); /* generation */
 	/* And what the driver writes reaches the device. */
 	fake_write(&r.r.f, r.r.g.base + 0x100 + 32, 1, 1);
-	while (vhost_fake.config[32] != 1 && ev_now_ns() < end)
-		guest_sleep_little();
-	cr_expect_eq(vhost_fake.config[32], 1);
+	cr_expect(becomes(&vhost_fake.config[32], 1));
 	/* It asks for a reset. */
-	vhost_fake.status |= 64;
+	set(&vhost_fake.status, 15 | 64);
 	eventfd_write(vhost_fake.config_call, 1);
 	cr_expect(guest_wait_status(&r.r.g, 64));
 	rig_fini(&r);
@@ -304,7 +321,7 @@ Test(vdpa, each_call_may_fail)
 		guest_driver_ok(&r.r.g);
 		cr_expect(guest_wait_status(&r.r.g, 64), "%s", name);
 		cr_expect(logged(&r.r.f, name), "%s", name);
-		cr_expect_eq(vhost_fake.status, 0);
+		cr_expect(becomes(&vhost_fake.status, 0));
 		cr_expect(guest_reset(&r.r.g));
 		vhost_fake.refuse_features = false;
 		vhost_fake_forget();

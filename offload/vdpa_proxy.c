@@ -275,6 +275,14 @@ static int ring_up(struct vdpa_proxy *x, struct vhost_ring *r)
 	return ret < 0 ? ret : VHOST_CALL(&x->v->vhost, VHOST_VDPA_SET_VRING_ENABLE, &enable);
 }
 
+static int watch_config(struct vdpa_proxy *x)
+{
+	int r = x->changed.loop ? 0 : ev_add(x->p.loop, &x->changed, EPOLLIN);
+
+	x->v->vhost.failed = "epoll_ctl";
+	return r < 0 ? r : VHOST_CALL(&x->v->vhost, VHOST_VDPA_SET_CONFIG_CALL, &x->changed.fd);
+}
+
 static int set_up(struct vdpa_proxy *x)
 {
 	int r = negotiate(x);
@@ -282,7 +290,7 @@ static int set_up(struct vdpa_proxy *x)
 	if (r >= 0)
 		r = map_again(x);
 	if (r >= 0)
-		r = VHOST_CALL(&x->v->vhost, VHOST_VDPA_SET_CONFIG_CALL, &x->changed.fd);
+		r = watch_config(x);
 	for (unsigned i = 0; i < x->p.dev.nqueues && r >= 0; i++)
 		if (x->p.ring[i].want)
 			r = ring_up(x, &x->p.ring[i]);
@@ -433,20 +441,6 @@ static int take_memory(struct vdpa_proxy *x, struct dev_host *h)
 	return r;
 }
 
-static int watch_config(struct vdpa_proxy *x)
-{
-	int r;
-
-	x->changed = (struct ev_fd){
-		.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .ready = config_changed};
-	if (x->changed.fd < 0)
-		return -errno;
-	r = ev_add(x->p.loop, &x->changed, EPOLLIN);
-	if (r < 0)
-		close(x->changed.fd);
-	return r;
-}
-
 static void describe(struct vdpa_proxy *x, struct dev_host *h, const char *id)
 {
 	x->p.dev = (struct virtio_dev){.ops = &vdpa_ops,
@@ -464,15 +458,13 @@ static void describe(struct vdpa_proxy *x, struct dev_host *h, const char *id)
 
 static int begin(struct vdpa_proxy *x, struct dev_host *h)
 {
-	int r = watch_config(x);
-
+	x->changed = (struct ev_fd){
+		.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .ready = config_changed};
+	if (x->changed.fd < 0)
+		return -errno;
+	int r = take_memory(x, h);
 	if (r < 0)
-		return r;
-	r = take_memory(x, h);
-	if (r < 0) {
-		ev_del(&x->changed);
 		close(x->changed.fd);
-	}
 	return r;
 }
 

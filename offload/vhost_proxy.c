@@ -150,16 +150,20 @@ static void handle_work(struct ev_msg *m)
 	ev_post(p->dev.host->control, &p->report);
 }
 
-/* The rings that this round has stopped become idle, as a set of bits; *ret_reset: none is left and
- * the reset is over. */
-static uint32_t end_round(struct vhost_proxy *p, bool *ret_reset)
+/* The rings that this round has stopped become idle: as a set of bits, and those that failed.
+ * *ret_reset: none is left and the reset is over. */
+static uint32_t end_round(struct vhost_proxy *p, uint32_t *ret_failed, bool *ret_reset)
 {
 	uint32_t stopped = 0;
 
 	LOCK_SCOPE(&p->lock);
+	*ret_failed = 0;
 	for (unsigned i = 0; i < p->dev.nqueues; i++) {
 		struct vhost_ring *r = &p->ring[i];
 
+		if (r->want && r->failed && !r->told)
+			*ret_failed |= 1u << i;
+		r->told |= r->want && r->failed;
 		if (r->state != VHOST_RING_STOPPING || r->up || r->want)
 			continue;
 		r->state = VHOST_RING_IDLE;
@@ -179,14 +183,13 @@ static void handle_report(struct ev_msg *m)
 	struct vhost_proxy *p = container_of(m, struct vhost_proxy, report);
 	const struct virtio_events *to = p->dev.events;
 	bool reset;
-	uint32_t stopped = end_round(p, &reset);
+	uint32_t failed, stopped = end_round(p, &failed, &reset);
 
 	for (unsigned i = 0; i < p->dev.nqueues; i++) {
 		struct vhost_ring *r = &p->ring[i];
 
-		if (r->failed && !r->told)
+		if (failed & 1u << i)
 			to->broken(p->dev.transport, i);
-		r->told = r->failed;
 		if (stopped & 1u << i) {
 			struct virtq_pos pos = r->pos; /* it may start again in the call */
 
