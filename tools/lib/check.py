@@ -219,6 +219,14 @@ def step_native():
     """bare-metal guests and bad input on this machine's /dev/kvm"""
     chip = native_chip()
     binary = os.path.join(TREE, 'build', chip, 'polyvisor')
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        # More than a minute in which nothing happens, beside the others.
+        outage = pool.submit(run, ['python3', 'tools/lib/offload_test.py', binary, chip, 'outage'], 'outage')
+        yield from native_tests(chip, binary)
+        yield from results_of('offload', *outage.result())
+
+
+def native_tests(chip, binary):
     status, output = run([binary, '--probe-kvm'], 'probe')
     if status:
         yield ('skip', 'native: guest tests', 'cannot run guests here: ' + ' '.join(output.split()))
@@ -228,6 +236,9 @@ def step_native():
     yield from results_of('rest', *run(['python3', 'tools/lib/rest_test.py', binary, chip], 'rest'))
     yield from results_of('polyctl', *run(['python3', 'tools/lib/polyctl_test.py', binary,
                                            os.path.join(os.path.dirname(binary), 'polyctl'), chip], 'polyctl'))
+    yield from results_of('offload', *run(['python3', 'tools/lib/polyctl_offload_test.py', binary, *(
+        os.path.join(os.path.dirname(binary), p) for p in ('polyvisor-offload', 'polyctl')), chip], 'polyctl-offload'))
+    yield from results_of('offload', *run(['python3', 'tools/lib/offload_test.py', binary, chip], 'offload'))
     yield from results_of('core', *run(['tools/lib/core-check', 'native'], 'core-native'))
     yield from results_of('chip-report', *run(['tools/report/test-bare'], 'report-bare'))
 
