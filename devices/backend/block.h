@@ -33,6 +33,9 @@ struct block_lane {
 };
 
 struct block_lane_ops {
+	/* The most requests that are worth waiting for each other before a kick: few where they are
+	 * done one after the other, many where a kick is a system call. */
+	int batch;
 	/* Queues r; it starts at the latest with kick(). Never fails: errors go to done(), which is
 	 * called from kick(), poll() or the loop, never from submit(). done() may submit again;
 	 * what it submits needs no kick(). */

@@ -235,6 +235,7 @@ static void file_close(struct block_lane *l)
 }
 
 static const struct block_lane_ops file_lane_ops = {
+	.batch = 8,
 	.submit = file_submit,
 	.kick = file_kick,
 	.close = file_close,

@@ -49,6 +49,7 @@ static void null_close(struct block_lane *l)
 }
 
 static const struct block_lane_ops null_lane_ops = {
+	.batch = 8,
 	.submit = null_submit,
 	.kick = null_kick,
 	.close = null_close,

@@ -211,6 +211,7 @@ static void uring_close(struct block_lane *l)
 }
 
 static const struct block_lane_ops uring_lane_ops = {
+	.batch = 32,
 	.submit = uring_submit,
 	.kick = uring_kick,
 	.poll = uring_poll,

@@ -2,6 +2,7 @@
 #include "devices/backend/block.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -323,4 +324,100 @@ Test(block, burst)
 	l->ops->close(l);
 	block_free(b);
 	ev_loop_free(loop);
+}
+
+static off_t file_size(void)
+{
+	struct stat st;
+
+	cr_assert_eq(stat(path, &st), 0);
+	return st.st_size;
+}
+
+Test(block, another_size)
+{
+	struct block *b;
+
+	cr_assert_eq(open_with(false, false, &b), 0);
+	cr_expect_eq(block_resize(b, 1 * MIB), 0);
+	cr_expect_eq(b->size, 1 * MIB);
+	cr_expect_eq(file_size(), 1 * MIB);
+	cr_expect_eq(block_resize(b, 64 * KIB), 0);
+	cr_expect_eq(b->size, 64 * KIB);
+	cr_expect_eq(file_size(), 64 * KIB);
+	cr_expect_eq(block_resize(b, 1000), -EINVAL);
+	cr_expect_lt(block_resize(b, UINT64_MAX - 511), 0);
+	cr_expect_eq(b->size, 64 * KIB);
+	cr_assert_eq(truncate(path, 100000), 0); /* by somebody else */
+	cr_expect_eq(block_resize(b, 0), 0);
+	cr_expect_eq(b->size, 99840u, "whole sectors");
+	cr_assert_eq(truncate(path, 0), 0);
+	cr_expect_eq(block_resize(b, 0), -EINVAL);
+	block_free(b);
+}
+
+Test(block, readonly_keeps_its_size)
+{
+	struct block *b;
+
+	cr_assert_eq(open_with(true, false, &b), 0);
+	cr_expect_eq(block_resize(b, 1 * MIB), -EROFS);
+	cr_expect_eq(b->size, 256 * KIB);
+	cr_expect_eq(block_resize(b, 0), 0);
+	block_free(b);
+}
+
+/* Two lanes on two loops: one disk. */
+Test(block, lanes_see_each_other)
+{
+	static uint8_t buf[2][4096];
+	struct iovec v[2] = {{buf[0], 4096}, {buf[1], 4096}};
+	struct ev_loop *loop[2];
+	struct block_lane *l[2];
+	struct block *b;
+
+	cr_assert_eq(open_with(false, false, &b), 0);
+	for (int i = 0; i < 2; i++) {
+		cr_assert_eq(ev_loop_new(&loop[i]), 0);
+		cr_assert_eq(b->ops->open(b, loop[i], drained, NULL, &l[i]), 0);
+	}
+	memset(buf[0], 0x66, 4096);
+	cr_expect_eq(run(l[0], loop[0], (struct block_req){BLOCK_WRITE, 8192, 4096, &v[0], 1}), 0);
+	cr_expect_eq(run(l[1], loop[1], (struct block_req){BLOCK_FLUSH}), 0);
+	cr_expect_eq(run(l[1], loop[1], (struct block_req){BLOCK_READ, 8192, 4096, &v[1], 1}), 0);
+	cr_expect_arr_eq(buf[0], buf[1], 4096);
+	for (int i = 0; i < 2; i++) {
+		l[i]->ops->close(l[i]);
+		ev_loop_free(loop[i]);
+	}
+	block_free(b);
+}
+
+/* A worker that never sleeps sees the end of what it has begun, and of nothing else. */
+Test(block, looked_at)
+{
+	struct job j = {.r = {BLOCK_FLUSH, .done = job_done}};
+	struct block_lane *l;
+	struct ev_loop *loop;
+	struct block *b;
+
+	cr_assert_eq(open_with(false, false, &b), 0);
+	cr_assert_eq(ev_loop_new(&loop), 0);
+	cr_assert_eq(b->ops->open(b, loop, drained, NULL, &l), 0);
+	if (!l->ops->poll)
+		cr_skip_test("no io_uring here");
+	cr_expect_not(l->ops->poll(l));
+	batches = 0;
+	l->ops->submit(l, &j.r);
+	l->ops->kick(l);
+	for (int i = 0; !j.done && i < 5000; i++)
+		if (!l->ops->poll(l))
+			usleep(1000);
+	cr_expect(j.done);
+	cr_expect_eq(j.res, 0);
+	cr_expect_eq(batches, 1u);
+	cr_expect_not(l->ops->poll(l));
+	l->ops->close(l);
+	ev_loop_free(loop);
+	block_free(b);
 }

@@ -46,5 +46,10 @@ Test(block_null, zeroes_and_nothing)
 	cr_expect_eq(buf[0][0] | buf[1][511], 0);
 	cr_expect_eq(buf[2][0], 0xff, "a write only reads");
 	l->ops->close(l);
+	cr_expect_eq(block_resize(b, 2 * MIB), 0);
+	cr_expect_eq(b->size, 2 * MIB);
+	cr_expect_lt(block_resize(b, 513), 0);
+	cr_expect_lt(block_resize(b, 0), 0);
+	cr_expect_eq(b->size, 2 * MIB);
 	block_free(b);
 }

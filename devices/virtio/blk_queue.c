@@ -342,44 +342,55 @@ static struct blk_req *get_req(struct blk_queue *q)
 	return r;
 }
 
-/* Serves what the ring holds, at most *budget chains: 1 when that is used up. */
-static int serve_some(struct blk_queue *q, unsigned *budget)
+/* Serves what the ring holds, at most n chains: returns how many, or the negative of virtq_pop. */
+static int serve_some(struct blk_queue *q, int n)
 {
-	for (; *budget; --*budget) {
+	for (int done = 0; done < n; done++) {
 		struct blk_req *r = get_req(q);
-		int n;
+		int got;
 
-		if (!r) {
-			q->starved = true;
-			return 0;
-		}
-		n = virtq_pop(q->q, &q->chain);
-		if (n <= 0) {
+		q->starved = !r;
+		if (!r)
+			return done;
+		got = virtq_pop(q->q, &q->chain);
+		if (got <= 0) {
 			put_req(q, r);
-			return n;
+			return got < 0 ? got : done;
 		}
 		serve(q, r);
 	}
-	return 1;
+	return n;
+}
+
+/* A batch is no longer than the lane wants: a driver that goes on adding gets its first answers
+ * meanwhile, and need not sleep when it has added all. */
+static int serve_batches(struct blk_queue *q, int *budget)
+{
+	int most = MIN(q->lane->ops->batch, *budget), n;
+
+	do {
+		q->popped_ns = ev_now_ns();
+		n = serve_some(q, most);
+		q->lane->ops->kick(q->lane);
+		tell(q); /* what needed no back-end, too */
+		*budget -= n;
+	} while (n == most && *budget > 0);
+	return n;
 }
 
 static void blk_process(struct virtio_dev *d, unsigned i, struct virtq *vq)
 {
 	struct virtio_blk *b = blk_of_dev(d);
 	struct blk_queue *q = &b->queue[i];
-	unsigned budget = vq->size;
-	int more;
+	int budget = vq->size, n;
 
-	q->popped_ns = ev_now_ns();
 	do {
 		virtq_disable_kick(vq);
-		more = serve_some(q, &budget);
-		q->lane->ops->kick(q->lane);
-		tell(q); /* what needed no back-end, too */
-	} while (more == 0 && !q->starved && queue_run_rest(b->run, i));
-	if (more < 0)
+		n = serve_batches(q, &budget);
+	} while (n >= 0 && budget > 0 && !q->starved && queue_run_rest(b->run, i));
+	if (n < 0)
 		queue_run_broken(b->run, i);
-	else if (more)
+	else if (budget <= 0)
 		queue_run_again(b->run, i);
 }
 

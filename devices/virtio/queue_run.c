@@ -16,6 +16,7 @@
 #include <sys/eventfd.h>
 #include "devices/virtio/queue_poll.h"
 #include "vmm/base/cleanup.h"
+#include "vmm/base/relax.h"
 
 /* How long a worker that is never short of work may keep from its loop: messages wait that long,
  * and so do its fds, where there are any that it cannot poll. */
@@ -113,21 +114,22 @@ static struct run_queue *look_at_all(struct run_worker *w)
 	return found;
 }
 
-/* For as long as the budget allows; true when there was something. */
+/* Once, and then for as long as the budget allows; true when there was something. *now goes on. */
 static bool spin(struct run_worker *w, uint64_t *now)
 {
-	uint64_t start = *now, window = poll_budget_window(&w->poll, start);
-	struct run_queue *found = NULL;
+	uint64_t start = *now, spent = 0, window = poll_budget_window(&w->poll, start);
+	struct run_queue *found = look_at_all(w);
 
-	while (*now - start < window && !(found = look_at_all(w)))
+	while (!found && spent < window) {
+		relax();
 		*now = ev_now_ns();
-	poll_budget_spent(&w->poll, *now - start, found);
-	count_add(&(found ? found : w->queues)->stats.poll_ns, *now - start);
-	if (!found)
-		return false;
-	count_add(&found->stats.poll_hits, 1);
-	*now = ev_now_ns();
-	return true;
+		spent = *now - start;
+		found = look_at_all(w);
+	}
+	poll_budget_spent(&w->poll, spent, found);
+	count_add(&(found ? found : w->queues)->stats.poll_ns, spent);
+	count_add(&(found ? found : w->queues)->stats.poll_hits, !!found);
+	return found;
 }
 
 /* Asks for kicks; true when there were chains after all. */
@@ -159,14 +161,12 @@ static bool is_attached(const struct run_worker *w)
  * True: there may be more. */
 static bool poll(struct run_worker *w, uint64_t turn_ns)
 {
-	uint64_t now = ev_now_ns(), start = now;
+	uint64_t start = ev_now_ns(), now = start;
 
 	poll_budget_woke(&w->poll, now);
-	while (now - start < turn_ns) {
-		if (spin(w, &now))
+	for (; now - start < turn_ns; now = ev_now_ns()) {
+		if (spin(w, &now) || ask_for_kicks(w))
 			continue;
-		if (ask_for_kicks(w))
-			return true;
 		poll_budget_sleeps(&w->poll, now);
 		return false;
 	}

@@ -90,6 +90,7 @@ static const struct block_ops slow_ops = {
 };
 
 static const struct block_lane_ops slow_lane_ops = {
+	.batch = 64,
 	.submit = slow_submit,
 	.kick = slow_kick,
 	.close = slow_close,

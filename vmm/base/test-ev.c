@@ -276,3 +276,66 @@ Test(ev, a_handler_waits_for_a_message_of_its_own_batch)
 	cr_expect(n.done);
 	ev_loop_free(n.loop);
 }
+
+struct looker {
+	struct ev_idle i;
+	unsigned calls, left;
+	struct ev_loop *loop;
+};
+
+static bool look(struct ev_idle *i)
+{
+	struct looker *l = container_of(i, struct looker, i);
+
+	l->calls++;
+	return l->left && l->left--;
+}
+
+/* Asked before each sleep; the fds get their turn all the same. */
+Test(ev, idle_work_keeps_the_loop_awake)
+{
+	struct looker l = {.i.more = look, .left = 3};
+	struct watch *x = watch_new(1);
+
+	ev_set_idle(loop, &l.i);
+	for (int n = 1; n <= 3; n++) {
+		cr_assert_eq(ev_run_once(loop, 60000), 0);
+		cr_expect_eq(l.calls, (unsigned)n);
+		cr_expect_eq(x->calls, (unsigned)n);
+	}
+	ev_del(&x->w);
+	l.left = 2;
+	for (int n = 0; n < 2; n++) /* would sleep for a minute */
+		cr_assert_eq(ev_run_once(loop, 60000), 0);
+	cr_expect_eq(l.calls, 5u);
+	cr_assert_eq(ev_run_once(loop, 0), 0);
+	cr_expect_eq(l.calls, 5u, "no sleep, no question");
+	cr_assert_eq(ev_run_once(loop, 1), 0);
+	cr_expect_eq(l.calls, 6u);
+	ev_set_idle(loop, NULL);
+	cr_assert_eq(ev_run_once(loop, 1), 0);
+	cr_expect_eq(l.calls, 6u);
+	close(x->w.fd);
+	free(x);
+}
+
+static void burn(struct ev_msg *m)
+{
+	for (uint64_t end = ev_now_ns() + 2000000; ev_now_ns() < end;)
+		;
+}
+
+Test(ev, a_thread_knows_its_time)
+{
+	struct ev_msg m = {.handle = burn};
+	struct ev_thread *t;
+	uint64_t before;
+
+	cr_assert_eq(ev_thread_new("worker", &t), 0);
+	before = ev_thread_cpu_ns(t);
+	ev_post(ev_thread_loop(t), &m);
+	for (int i = 0; i < 5000 && ev_thread_cpu_ns(t) < before + 1000000; i++)
+		usleep(1000);
+	cr_expect_geq(ev_thread_cpu_ns(t), before + 1000000);
+	ev_thread_free(t);
+}
