@@ -313,7 +313,7 @@ bool vm_config_offload_auto(const struct vm_config *c)
 
 bool vm_config_offloads(const struct vm_config *c)
 {
-	bool any = c->nvhost_users || vm_config_offload_auto(c);
+	bool any = c->nvhost_users || c->nvdpas || vm_config_offload_auto(c);
 
 	for (unsigned i = 0; i < c->ndisks; i++)
 		any |= c->disk[i].vhost_user;
@@ -331,8 +331,8 @@ static int resolve_memory(struct vm_config *c, struct err *e)
 		return 0;
 	if (m->mergeable || m->file)
 		return err_set(e, ERR_USAGE, -EINVAL,
-			"--memory %s: not together with a vhost_user or offload=auto device, which needs "
-			"shared memory",
+			"--memory %s: not together with a vhost_user, vdpa or offload=auto device, which "
+			"needs shared memory",
 			m->file ? "file" : "mergeable");
 	m->shared = true;
 	return 0;

@@ -158,6 +158,12 @@ Test(config, memory_is_shared_when_another_process_serves_a_device)
 	cr_assert_eq(vm_config_resolve(&c, &e), 0, "%s", e.text);
 	cr_expect(c.memory.shared);
 	vm_config_fini(&c);
+	vm_config_init(&c);
+	set(&c, "--kernel", "k");
+	set(&c, "--vdpa", "path=/dev/vhost-vdpa-0");
+	cr_assert_eq(vm_config_resolve(&c, &e), 0, "%s", e.text);
+	cr_expect(c.memory.shared);
+	vm_config_fini(&c);
 }
 
 Test(config, a_vsock_gets_an_id_and_a_slot)
