@@ -184,12 +184,12 @@ judge() {
 	fi
 }
 
-# tap NAME FLAG...: the network device of the VMM's making, with a DHCP server on it.
+# tap NAME FLAG...: the network device of the VMM's making, with a DHCP server on it. TESTS: instead of net.
 tap() {
 	local name=$1 pid dhcp peer i=0 status=0
 	shift
 	rm -f $LOG /tmp/heard
-	vm "$ROOT pv.test=net pv.exit=poweroff" --disk path=/dev/vda "$@" &
+	vm "$ROOT pv.test=${TESTS:-net} pv.exit=poweroff" --disk path=/dev/vda "$@" &
 	pid=$!
 	# An emulated host on a busy machine takes its time.
 	while [ ! -e /sys/class/net/pvtap0 ] && [ $i -lt 600 ]; do usleep 100000; i=$((i + 1)); done

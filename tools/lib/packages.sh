@@ -62,6 +62,12 @@ set_packages() {
 	kernel-16k) echo "linux-image-arm64-16k" ;;
 	busybox) echo "busybox-static" ;;
 	passt) echo "passt libc6" ;;
+	vdpa)
+		# vduse-blk's server, and the tool that makes a vDPA device of it
+		echo "qemu-utils libfuse3-4 libzstd1 zlib1g libaio1t64 liburing2 libnettle8t64 libgmp10 libhogweed6t64" \
+			"libnuma1 libglib2.0-0t64 libatomic1 libgnutls30t64 libidn2-0 libunistring5 libtasn1-6" \
+			"libp11-kit0 libffi8 libpcre2-8-0 iproute2 libmnl0 libcap2 libc6"
+		;;
 	share) echo "virtiofsd libc6 libgcc-s1 libcap-ng0 libseccomp2" ;;
 	root)
 		echo "base-files base-passwd netbase hostname libc6 libgcc-s1 dash bash libtinfo6" \

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+# Inside a chip host, after guest-suite.sh: Debian guests whose devices the host's kernel serves, by
+# vhost-net, or by vDPA with a process behind it (VDUSE).
+
+# mirror: takes what comes to port 7778, gives it back on port 7779.
+mirror() {
+	[ -p /tmp/never ] || mkfifo /tmp/never # netcat ends the connection when its input ends
+	while :; do
+		nc -l -p 7778 0<>/tmp/never >/tmp/mirrored 2>/dev/null
+		nc -l -p 7779 </tmp/mirrored >/dev/null 2>&1
+	done
+}
+
+# vhost_tap NAME FLAG...: as tap, with 2 MiB each way.
+vhost_tap() {
+	local mirror
+	mirror &
+	mirror=$!
+	TESTS=net,traffic tap "$@"
+	kill $mirror 2>/dev/null
+	killall nc 2>/dev/null
+	grep -q "test traffic ok" $LOG || bad "$1" "the log lacks 'test traffic ok'"
+}
+
+suite_vhost_net() {
+	modprobe vhost_net 2>/dev/null
+	[ -d /sys/module/vhost_net ] || { echo "skip vhost-net: no module vhost_net in this host" && return; }
+	vhost_tap "vhost-net over PCI: DHCP, pings, 2 MiB each way" --net tap=pvtap0,vhost=on
+	vhost_tap "vhost-net over MMIO: DHCP, pings, 2 MiB each way" --net tap=pvtap0,vhost=on,transport=mmio
+	vhost_tap "vhost-net, two pairs of queues: DHCP, pings, 2 MiB each way" --cpus boot=2 \
+		--net tap=pvtap0,vhost=on,num_queues=4
+	mv /dev/vhost-net /dev/vhost-net-away
+	refused "bad input: vhost=on without /dev/vhost-net" 1 "vhost_net" --kernel /guest/kernel --net tap=pvtap0,vhost=on
+	: >/dev/vhost-net
+	refused "bad input: /dev/vhost-net is not vhost" 1 "/dev/vhost-net" --kernel /guest/kernel --net tap=pvtap0,vhost=on
+	rm /dev/vhost-net
+	mv /dev/vhost-net-away /dev/vhost-net
+}
+
+# vduse: the host's disk as /dev/vhost-vdpa-0, served by a process through the kernel.
+vduse() {
+	local i=0
+	modprobe -a vduse vhost_vdpa
+	qemu-storage-daemon --blockdev driver=host_device,node-name=disk,filename=/dev/vda \
+		--export type=vduse-blk,id=vduse0,node-name=disk,name=vduse0,writable=on >/tmp/vduse.log 2>&1 &
+	until [ -e /dev/vduse/vduse0 ] || [ $i = 100 ]; do usleep 100000; i=$((i + 1)); done
+	vdpa dev add name vduse0 mgmtdev vduse
+	until [ -c /dev/vhost-vdpa-0 ] || [ $i = 200 ]; do usleep 100000; i=$((i + 1)); done
+}
+
+# vdpa_boot NAME FLAG...
+vdpa_boot() {
+	local name=$1
+	shift
+	power "$name" "$ROOT pv.test=write,verify,write,verify" test.write.ok test.verify.ok -- "$@"
+}
+
+suite_vdpa() {
+	modprobe vduse 2>/dev/null
+	[ -d /sys/module/vduse ] || { echo "skip vdpa: this host's kernel has no VDUSE" && return; }
+	vduse
+	[ -c /dev/vhost-vdpa-0 ] || { bad vdpa "no /dev/vhost-vdpa-0: $(cat /tmp/vduse.log)" && return; }
+	vdpa_boot "vdpa: boots from a VDUSE disk over PCI" --vdpa path=/dev/vhost-vdpa-0
+	power "vdpa: boots from a VDUSE disk over MMIO" "$ROOT pv.test=verify" test.verify.ok -- \
+		--vdpa path=/dev/vhost-vdpa-0,transport=mmio
+	refused "bad input: a vDPA device that is none" 1 "--vdpa" --kernel /guest/kernel --vdpa path=/dev/null
+	refused "bad input: no such vDPA device" 1 "vhost_vdpa" --kernel /guest/kernel --vdpa path=/dev/vhost-vdpa-9
+}
