@@ -21,6 +21,12 @@
 #define WAIT_MAX_MS 2000
 #define MS	    1000000ull
 
+/* For messages. */
+static const char *name_of(const struct vu_peer *p)
+{
+	return p->o.called ? p->o.called : p->o.socket;
+}
+
 static void set_connected(struct vu_peer *p, bool connected)
 {
 	LOCK_SCOPE(&p->lock);
@@ -85,7 +91,7 @@ static void try_later(struct vu_peer *p, const char *why)
 	}
 	if (!p->complained)
 		log_line(p->o.log, LOG_WARN, p->o.id,
-			"vhost-user %s: %s; I/O waits until it is back", p->o.socket, why);
+			"vhost-user %s: %s; I/O waits until it is back", name_of(p), why);
 	p->complained = true;
 	p->again.fire = retry;
 	ev_timer_arm(p->loop, &p->again, ev_now_ns() + p->wait_ms * MS);
@@ -260,7 +266,7 @@ void vu_peer_shaken(struct vu_peer *p)
 		return;
 	if (p->complained)
 		log_line(p->o.log, LOG_WARN, p->o.id, "vhost-user %s: back after %llu ms",
-			p->o.socket, (unsigned long long)((ev_now_ns() - was.since_ns) / MS));
+			name_of(p), (unsigned long long)((ev_now_ns() - was.since_ns) / MS));
 	become_ready(p);
 	if (changed && p->client)
 		p->client->config_changed(p->client->arg);
@@ -272,7 +278,7 @@ static int fault(const struct vu_peer *p, struct err *e, int code, const char *w
 {
 	if (p->o.socket)
 		return err_set(e, ERR_HOST, code, "%s %s: vhost_socket %s: %s", p->o.flag, p->o.id,
-			p->o.socket, why);
+			name_of(p), why);
 	return err_set(e, ERR_HOST, code, "%s %s: fd: %s", p->o.flag, p->o.id, why);
 }
 
@@ -320,7 +326,10 @@ static int copy_texts(struct vu_peer *p, const struct vu_peer_opts *o)
 	p->o.id = strdup(o->id);
 	if (o->own_config)
 		memcpy(p->config, p->o.config, o->config_len);
-	return (o->socket && !p->o.socket) || !p->o.flag || !p->o.id ? -ENOMEM : 0;
+	p->o.called = o->called ? strdup(o->called) : NULL;
+	return (o->socket && !p->o.socket) || (o->called && !p->o.called) || !p->o.flag || !p->o.id
+		       ? -ENOMEM
+		       : 0;
 }
 
 int vu_peer_open(const struct vu_peer_opts *o, struct vu_peer **ret_peer, struct err *e)
@@ -362,6 +371,7 @@ void vu_peer_close(struct vu_peer *p)
 	cleanup_closep(&p->fd);
 	cleanup_closep(&p->area.fd);
 	free((char *)p->o.socket);
+	free((char *)p->o.called);
 	free((char *)p->o.flag);
 	free((char *)p->o.id);
 	pthread_mutex_destroy(&p->lock);

@@ -22,6 +22,7 @@ struct vu_peer;
 
 struct vu_peer_opts {
 	const char *socket; /* path */
+	const char *called; /* in messages, instead of that; NULL */
 	int fd; /* or a connected socket, taken on success; then there is no reconnecting. -1 */
 	enum virtio_type type;
 	/* Wanted; the peer must offer as many. Of a network device two for each pair: a control

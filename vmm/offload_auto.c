@@ -248,6 +248,8 @@ static int open_disk(struct auto_dev *d, const struct disk_config *c, struct err
 	return 0;
 }
 
+/* The tap is held here, so that it stays in its bridge while nobody serves it. One of several
+ * queues would get frames that nobody reads: such a tap the process opens by its name. */
 static int open_net(struct auto_dev *d, const struct net_config *c, struct err *e)
 {
 	cleanup_fd int fd = -1;
@@ -255,11 +257,12 @@ static int open_net(struct auto_dev *d, const struct net_config *c, struct err *
 
 	if (r < 0)
 		return r;
-	if (c->fd >= 0) {
-		fd = fd_duplicate("--net", c->id, c->fd, e);
-		if (fd < 0)
-			return fd;
-	}
+	if (c->fd >= 0)
+		r = fd = fd_duplicate("--net", c->id, c->fd, e);
+	else if (c->backend == NET_TAP && c->num_queues == 2)
+		r = netdev_tap_fds(c->tap, 1, "--net", c->id, &fd, e);
+	if (r < 0)
+		return r;
 	d->fd = steal_fd(&fd);
 	d->socket = -1;
 	d->open = true;
@@ -323,6 +326,8 @@ static int connect_dev(struct host_res *h, const struct auto_dev *d, struct vu_p
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", d->socket);
 	o->socket = path; /* copied */
+	o->called = PROGRAM;
+	o->retry_ms = 200; /* somebody always listens, and it is the supervisor that is patient */
 	o->fd = -1;
 	o->log = h->log;
 	return vu_peer_open(o, ret_peer, e);

@@ -21,7 +21,7 @@
 
 #define MS	    1000000ull
 #define WAIT_MAX_MS 2000
-#define STEADY_MS   2000 /* who lived as long is started again at once */
+#define STEADY_MS   500	 /* who lived as long is started again at once */
 #define PATIENCE_MS 2000 /* from SIGTERM to SIGKILL, and from there to giving up */
 #define WORDS	    128
 
