@@ -33,6 +33,7 @@ int virtq_init(struct virtq *q, struct guest_mem *mem, const struct virtq_setup 
 	memset(q, 0, offsetof(struct virtq, split));
 	memset(&q->kept, 0, offsetof(struct virtq_inflight, redo));
 	q->mem = mem;
+	q->near = &mem->region[0];
 	q->size = s->size;
 	q->is_packed = s->features & VIRTIO_BIT_RING_PACKED;
 	q->event_idx = s->features & VIRTIO_BIT_EVENT_IDX;
@@ -108,20 +109,22 @@ static void mark_dirty(struct virtq *q, const struct iovec *v)
 	}
 }
 
+static __attribute__((noinline)) void mark_all(
+	struct virtq *q, const struct iovec *in, unsigned nin)
+{
+	for (unsigned i = 0; i < nin; i++)
+		mark_dirty(q, &in[i]);
+}
+
 void virtq_push_parts(
 	struct virtq *q, uint16_t head, const struct iovec *in, unsigned nin, uint32_t written)
 {
-	for (unsigned i = 0; guest_mem_logging(q->mem) && i < nin; i++)
-		mark_dirty(q, &in[i]);
+	if (guest_mem_logging(q->mem))
+		mark_all(q, in, nin);
 	if (q->is_packed)
 		virtq_packed_push(q, head, written);
 	else
 		virtq_split_push(q, head, written);
-}
-
-void virtq_push(struct virtq *q, const struct virtq_chain *c, uint32_t written)
-{
-	virtq_push_parts(q, c->head, c->iov + c->nout, c->nin, written);
 }
 
 bool virtq_publish(struct virtq *q)
@@ -158,23 +161,17 @@ void virtq_disable_kick(struct virtq *q)
 		virtq_split_disable_kick(q);
 }
 
-int virtq_add_buffer(
-	struct virtq *q, uint64_t addr, uint32_t len, uint16_t flags, struct virtq_chain *c)
+void *virtq_find(struct virtq *q, uint64_t gpa, uint32_t len)
 {
-	unsigned n = c->nout + c->nin;
-	bool write = flags & VIRTQ_DESC_WRITE;
-	void *host = guest_mem_ptr(q->mem, addr, len);
+	unsigned n = __atomic_load_n(&q->mem->n, __ATOMIC_ACQUIRE); /* regions may be added */
 
-	if (n == VIRTQ_CHAIN_MAX || !host)
-		return -EFAULT;
-	if (!write && c->nin) /* §2.7.4.2, §2.8.17: readable ones come first */
-		return -EPROTO;
-	if (__builtin_add_overflow(
-		    write ? c->in_len : c->out_len, len, write ? &c->in_len : &c->out_len))
-		return -EOVERFLOW;
-	c->iov[n] = (struct iovec){host, len};
-	*(write ? &c->nin : &c->nout) += 1;
-	return 0;
+	for (unsigned i = 0; i < n; i++) {
+		const struct mem_region *r = &q->mem->region[i];
+
+		if (gpa - r->gpa < r->size)
+			q->near = r;
+	}
+	return guest_mem_ptr(q->mem, gpa, len);
 }
 
 int virtq_indirect_table(
@@ -182,7 +179,7 @@ int virtq_indirect_table(
 {
 	if (!q->indirect || !len || len % 16)
 		return -EPROTO;
-	*ret_table = guest_mem_ptr(q->mem, addr, len);
+	*ret_table = virtq_ptr(q, addr, len);
 	*ret_n = len / 16;
 	return *ret_table ? 0 : -EFAULT;
 }

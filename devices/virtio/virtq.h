@@ -27,6 +27,7 @@ struct virtq_split {
 	uint64_t used_gpa, used_log;
 	uint8_t *desc, *avail, *used;
 	uint16_t avail_idx; /* next entry of the available ring to pop */
+	uint16_t seen;	    /* the driver's index as we last looked: so far entries are there */
 	uint16_t used_idx;  /* next used entry to write */
 	uint16_t published; /* used index that the driver has been told */
 };
@@ -72,6 +73,7 @@ struct virtq_inflight {
 
 struct virtq {
 	struct guest_mem *mem;
+	const struct mem_region *near; /* where the last buffer lay */
 	uint16_t size;
 	bool is_packed, event_idx, indirect, broken;
 	struct virtio_signal signal;
@@ -98,12 +100,14 @@ static inline unsigned virtq_to_redo(const struct virtq *q)
 {
 	return q->kept.area ? q->kept.nredo - q->kept.redone : 0u;
 }
-/* Writes the used element; the driver does not see it before virtq_publish. `written` bytes went to
- * the writable buffers. */
-void virtq_push(struct virtq *q, const struct virtq_chain *c, uint32_t written);
-/* The same for a chain of which the caller kept only the head and the writable buffers. */
+/* Writes the used element of a chain, of which the caller kept the head and the writable buffers;
+ * the driver does not see it before virtq_publish. `written` bytes went to those buffers. */
 void virtq_push_parts(
 	struct virtq *q, uint16_t head, const struct iovec *in, unsigned nin, uint32_t written);
+static inline void virtq_push(struct virtq *q, const struct virtq_chain *c, uint32_t written)
+{
+	virtq_push_parts(q, c->head, c->iov + c->nout, c->nin, written);
+}
 /* Puts back the last n chains popped, which must not have been pushed. */
 void virtq_unpop(struct virtq *q, unsigned n);
 /* Publishes what was pushed, all at once; true: the driver wants an interrupt (§2.7.7, §2.7.10,

@@ -63,7 +63,7 @@ static unsigned pop_split(struct virtq *q, struct virtq_buf *ret, unsigned max)
 	struct virtq_split *v = &q->split;
 	const struct split_avail *a = (const struct split_avail *)v->avail;
 	uint16_t mask = q->size - 1;
-	uint16_t ahead = __atomic_load_n(&a->idx, __ATOMIC_ACQUIRE) - v->avail_idx;
+	uint16_t seen = __atomic_load_n(&a->idx, __ATOMIC_ACQUIRE), ahead = seen - v->avail_idx;
 	unsigned n;
 
 	if (ahead > q->size)
@@ -81,6 +81,7 @@ static unsigned pop_split(struct virtq *q, struct virtq_buf *ret, unsigned max)
 			break;
 	}
 	v->avail_idx += n;
+	v->seen = seen;
 	return n;
 }
 

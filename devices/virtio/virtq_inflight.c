@@ -192,7 +192,7 @@ int virtq_split_keep_init(struct virtq *q)
 	q->kept.batch_head = GET(a->last_batch_head);
 	take_redo(&q->kept, &l);
 	/* What was popped was either published or stands in the area. */
-	q->split.avail_idx = q->split.used_idx + l.n;
+	q->split.avail_idx = q->split.seen = q->split.used_idx + l.n;
 	return 0;
 }
 
@@ -389,7 +389,7 @@ int virtq_packed_keep_init(struct virtq *q)
 	return 0;
 }
 
-int virtq_packed_keep_desc(struct virtq *q, bool first, const struct virtq_packed_desc *d)
+int virtq_packed_keep_desc(struct virtq *q, bool first, struct virtq_packed_desc d)
 {
 	struct virtq_inflight *k = &q->kept;
 	struct packed_entry *e;
@@ -399,10 +399,10 @@ int virtq_packed_keep_desc(struct virtq *q, bool first, const struct virtq_packe
 		q->size) /* more than the driver can have: it reuses what it has not got back */
 		return -EPROTO;
 	e = &packed_area(q)->desc[k->at];
-	PUT(e->addr, d->addr);
-	PUT(e->len, d->len);
-	PUT(e->flags, d->flags);
-	PUT(e->id, d->id);
+	PUT(e->addr, d.addr);
+	PUT(e->len, d.len);
+	PUT(e->flags, d.flags);
+	PUT(e->id, d.id);
 	return 0;
 }
 

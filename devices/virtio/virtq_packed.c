@@ -76,9 +76,17 @@ void virtq_packed_pos(const struct virtq *q, struct virtq_pos *ret_pos)
 	ret_pos->used_wrap = q->packed.told.wrap;
 }
 
+static inline struct virtq_packed_desc load_desc(const uint8_t *table, unsigned i)
+{
+	uint64_t addr, rest;
+
+	virtq_load_halves(table, i, &addr, &rest);
+	return (struct virtq_packed_desc){addr, rest, rest >> 32, rest >> 48};
+}
+
 static bool is_available(uint16_t flags, bool wrap)
 {
-	return !!(flags & DESC_AVAIL) == wrap && !!(flags & DESC_USED) != wrap;
+	return (flags & (DESC_AVAIL | DESC_USED)) == (wrap ? DESC_AVAIL : DESC_USED);
 }
 
 bool virtq_packed_is_available(const struct virtq *q, struct virtq_place p)
@@ -112,28 +120,27 @@ static int walk_table(
 	int r = virtq_indirect_table(q, indirect->addr, indirect->len, &table, &n);
 
 	for (unsigned i = 0; r == 0 && i < n; i++) {
-		struct virtq_packed_desc d;
+		struct virtq_packed_desc d = load_desc(table, i);
 
-		virtq_load_desc(table, i, &d);
 		r = virtq_add_buffer(q, d.addr, d.len, d.flags, c);
 	}
 	return r;
 }
 
 /* The chain from the next slot on, whose flags were loaded already. Returns its slots. */
-static int walk(struct virtq *q, uint16_t first_flags, struct virtq_chain *c)
+static __attribute__((noinline)) int walk(
+	struct virtq *q, uint16_t first_flags, struct virtq_chain *c)
 {
 	struct virtq_packed *v = &q->packed;
 	unsigned room = q->size - v->in_flight, slot = v->avail.slot;
 
 	for (unsigned n = 1; n <= room; n++) {
-		struct virtq_packed_desc d;
+		struct virtq_packed_desc d = load_desc(v->ring, slot);
 		int r;
 
-		virtq_load_desc(v->ring, slot, &d);
 		if (n == 1)
 			d.flags = first_flags;
-		r = q->kept.area ? virtq_packed_keep_desc(q, n == 1, &d) : 0;
+		r = q->kept.area ? virtq_packed_keep_desc(q, n == 1, d) : 0;
 		if (r < 0)
 			return r;
 		if (!(d.flags & VIRTQ_DESC_INDIRECT))
@@ -153,6 +160,24 @@ static int walk(struct virtq *q, uint16_t first_flags, struct virtq_chain *c)
 	return -ELOOP; /* §2.8.17: longer than what is free of the ring */
 }
 
+/* Most chains of a network are one descriptor. */
+static inline int walk_one(struct virtq *q, uint16_t flags, struct virtq_chain *c)
+{
+	uint64_t addr, rest;
+	int r = 0;
+
+	if (q->packed.in_flight == q->size)
+		return -ELOOP;
+	virtq_load_halves(q->packed.ring, q->packed.avail.slot, &addr, &rest);
+	c->head = rest >> 32;
+	if (q->kept.area)
+		r = virtq_packed_keep_desc(
+			q, true, (struct virtq_packed_desc){addr, rest, rest >> 32, flags});
+	if (r == 0)
+		r = virtq_add_buffer(q, addr, rest, flags, c);
+	return r < 0 ? r : 1;
+}
+
 int virtq_packed_pop(struct virtq *q, struct virtq_chain *c)
 {
 	struct virtq_packed *v = &q->packed;
@@ -162,7 +187,8 @@ int virtq_packed_pop(struct virtq *q, struct virtq_chain *c)
 
 	if (!is_available(flags, v->avail.wrap))
 		return 0;
-	n = walk(q, flags, c);
+	n = flags & (VIRTQ_DESC_NEXT | VIRTQ_DESC_INDIRECT) ? walk(q, flags, c)
+							    : walk_one(q, flags, c);
 	if (n < 0)
 		return n;
 	if (c->head >= q->size || v->ndesc[c->head])

@@ -3,18 +3,50 @@
 #ifndef DEVICES_VIRTIO_VIRTQ_PRIV_H
 #define DEVICES_VIRTIO_VIRTQ_PRIV_H
 
+#include <errno.h>
 #include <string.h>
 #include "devices/virtio/virtq.h"
+#include "vmm/base/mem.h"
 
 /* virtio 1.2 §2.7.5, §2.8.3 to §2.8.7 */
 #define VIRTQ_DESC_NEXT	    1
 #define VIRTQ_DESC_WRITE    2
 #define VIRTQ_DESC_INDIRECT 4
 
+/* As guest_mem_ptr. Buffers mostly lie where the last one lay: q->near is a region that no other
+ * takes the place of while the ring runs. */
+void *virtq_find(struct virtq *q, uint64_t gpa, uint32_t len);
+static inline void *virtq_ptr(struct virtq *q, uint64_t gpa, uint32_t len)
+{
+	const struct mem_region *r = q->near;
+	uint64_t off = gpa - r->gpa; /* wraps when below */
+
+	if (__builtin_expect(off < r->size && len <= r->size - off && len, 1))
+		return r->host + off;
+	return virtq_find(q, gpa, len);
+}
+
 /* Appends a buffer to c after its checks: it lies in memory, readable ones come first, the lengths
  * do not overflow. Negative: the driver's fault. */
-int virtq_add_buffer(
-	struct virtq *q, uint64_t addr, uint32_t len, uint16_t flags, struct virtq_chain *c);
+static inline int virtq_add_buffer(
+	struct virtq *q, uint64_t addr, uint32_t len, uint16_t flags, struct virtq_chain *c)
+{
+	unsigned n = c->nout + c->nin;
+	void *host = virtq_ptr(q, addr, len);
+
+	if (n == VIRTQ_CHAIN_MAX || !host)
+		return -EFAULT;
+	c->iov[n] = (struct iovec){host, len};
+	if (flags & VIRTQ_DESC_WRITE) {
+		c->nin++;
+		return __builtin_add_overflow(c->in_len, len, &c->in_len) ? -EOVERFLOW : 0;
+	}
+	if (c->nin) /* §2.7.4.2, §2.8.17: readable ones come first */
+		return -EPROTO;
+	c->nout++;
+	return __builtin_add_overflow(c->out_len, len, &c->out_len) ? -EOVERFLOW : 0;
+}
+
 /* The table of an indirect descriptor, whole in memory; *ret_n descriptors long. */
 int virtq_indirect_table(
 	struct virtq *q, uint64_t addr, uint32_t len, const uint8_t **ret_table, unsigned *ret_n);
@@ -26,7 +58,16 @@ static inline void virtq_load_desc(const uint8_t *table, unsigned i, void *ret_d
 	atomic_signal_fence(memory_order_seq_cst);
 }
 
-/* A descriptor of a packed ring, §2.8.13, little-endian as every host we build for. */
+/* The same into its address and the rest, which stay in registers. */
+static inline void virtq_load_halves(
+	const uint8_t *table, unsigned i, uint64_t *ret_addr, uint64_t *ret_rest)
+{
+	memcpy(ret_addr, table + 16 * (size_t)i, 8);
+	memcpy(ret_rest, table + 16 * (size_t)i + 8, 8);
+	atomic_signal_fence(memory_order_seq_cst);
+}
+
+/* A descriptor of a packed ring, §2.8.13. */
 struct virtq_packed_desc {
 	uint64_t addr;
 	uint32_t len;
@@ -54,7 +95,7 @@ void virtq_split_kept_push(struct virtq *q, uint16_t head);
 void virtq_split_kept_publish(struct virtq *q, unsigned n); /* n are visible now */
 int virtq_packed_keep_init(struct virtq *q);
 /* The next descriptor of the chain being popped, its `first` begins one. -EPROTO: no room. */
-int virtq_packed_keep_desc(struct virtq *q, bool first, const struct virtq_packed_desc *d);
+int virtq_packed_keep_desc(struct virtq *q, bool first, struct virtq_packed_desc d);
 void virtq_packed_keep(struct virtq *q, uint16_t id, unsigned ndesc); /* the chain was popped */
 void virtq_packed_unkeep(struct virtq *q, uint16_t id);
 void virtq_packed_kept_push(struct virtq *q, uint16_t id);

@@ -5,7 +5,8 @@
  *   avail  { flags, idx, ring[size], used_event }    driver writes, we read
  *   used   { flags, idx, ring[size], avail_event }   we write, driver reads
  *
- * Indices run freely modulo 2^16; an entry's place is its index modulo the size. */
+ * Indices run freely modulo 2^16; an entry's place is its index modulo the size, which is a power
+ * of two. */
 #include <errno.h>
 #include "devices/virtio/virtq_priv.h"
 #include "vmm/base/num.h"
@@ -89,7 +90,7 @@ int virtq_split_init(struct virtq *q, const struct virtq_setup *s)
 	if (!v->desc || !v->avail || !v->used)
 		return -EFAULT;
 	if (s->pos) {
-		v->avail_idx = s->pos->avail;
+		v->avail_idx = v->seen = s->pos->avail;
 		v->used_idx = v->published = s->pos->used;
 	}
 	return 0;
@@ -99,6 +100,14 @@ void virtq_split_pos(const struct virtq *q, struct virtq_pos *ret_pos)
 {
 	ret_pos->avail = q->split.avail_idx;
 	ret_pos->used = q->split.published;
+}
+
+static inline struct desc load_desc(const uint8_t *table, unsigned i)
+{
+	uint64_t addr, rest;
+
+	virtq_load_halves(table, i, &addr, &rest);
+	return (struct desc){addr, rest, rest >> 32, rest >> 48};
 }
 
 /* Follows next from entry i of a table of n; a chain longer than its table is a loop. An indirect
@@ -112,7 +121,7 @@ static int walk(struct virtq *q, const uint8_t *table, unsigned n, unsigned i,
 
 		if (i >= n)
 			return -EPROTO;
-		virtq_load_desc(table, i, &d);
+		d = load_desc(table, i);
 		if (d.flags & VIRTQ_DESC_INDIRECT) {
 			/* §2.7.5.3.1: negotiated, last in the chain, not nested */
 			if (!ret_indirect || d.flags & VIRTQ_DESC_NEXT)
@@ -128,7 +137,7 @@ static int walk(struct virtq *q, const uint8_t *table, unsigned n, unsigned i,
 	return -ELOOP;
 }
 
-static int walk_chain(struct virtq *q, struct virtq_chain *c)
+static __attribute__((noinline)) int walk_long(struct virtq *q, struct virtq_chain *c)
 {
 	struct desc indirect = {0};
 	const uint8_t *table;
@@ -141,19 +150,44 @@ static int walk_chain(struct virtq *q, struct virtq_chain *c)
 	return r < 0 ? r : walk(q, table, n, 0, c, NULL);
 }
 
+/* Most chains of a network are one descriptor. */
+static inline int walk_chain(struct virtq *q, struct virtq_chain *c)
+{
+	struct desc d;
+
+	if (c->head >= q->size)
+		return -EPROTO;
+	d = load_desc(q->split.desc, c->head);
+	if (d.flags & (VIRTQ_DESC_NEXT | VIRTQ_DESC_INDIRECT))
+		return walk_long(q, c);
+	return virtq_add_buffer(q, d.addr, d.len, d.flags, c);
+}
+
+/* Looks how far the driver has got: 1, 0 = no further, or it jumped. */
+static int look(struct virtq *q)
+{
+	struct virtq_split *v = &q->split;
+	/* Pairs with the driver's release of idx: entries and descriptors up to it are there. */
+	uint16_t seen = __atomic_load_n(&avail_of(q)->idx, __ATOMIC_ACQUIRE);
+	uint16_t ahead = seen - v->avail_idx;
+
+	if (ahead > q->size)
+		return -EPROTO;
+	v->seen = seen;
+	return ahead > 0;
+}
+
 int virtq_split_pop(struct virtq *q, struct virtq_chain *c)
 {
 	struct virtq_split *v = &q->split;
-	uint16_t ahead;
 	int r;
 
-	/* Pairs with the driver's release of idx: entries and descriptors up to it are there. */
-	ahead = __atomic_load_n(&avail_of(q)->idx, __ATOMIC_ACQUIRE) - v->avail_idx;
-	if (!ahead)
-		return 0;
-	if (ahead > q->size)
-		return -EPROTO;
-	c->head = load16(&avail_of(q)->ring[v->avail_idx % q->size]);
+	if (v->avail_idx == v->seen) {
+		r = look(q);
+		if (r <= 0)
+			return r;
+	}
+	c->head = load16(&avail_of(q)->ring[v->avail_idx & (q->size - 1)]);
 	r = walk_chain(q, c);
 	if (r < 0)
 		return r;
@@ -176,7 +210,7 @@ int virtq_split_redo(struct virtq *q, struct virtq_chain *c)
 void virtq_split_unpop(struct virtq *q, unsigned n)
 {
 	while (n--) {
-		uint16_t head = load16(&avail_of(q)->ring[--q->split.avail_idx % q->size]);
+		uint16_t head = load16(&avail_of(q)->ring[--q->split.avail_idx & (q->size - 1)]);
 
 		if (q->kept.area)
 			virtq_split_unkeep(q, head);
@@ -185,7 +219,7 @@ void virtq_split_unpop(struct virtq *q, unsigned n)
 
 void virtq_split_push(struct virtq *q, uint16_t head, uint32_t written)
 {
-	struct used_elem *e = &used_of(q)->ring[q->split.used_idx % q->size];
+	struct used_elem *e = &used_of(q)->ring[q->split.used_idx & (q->size - 1)];
 
 	__atomic_store_n(&e->id, head, __ATOMIC_RELAXED);
 	__atomic_store_n(&e->len, written, __ATOMIC_RELAXED);
