@@ -3,6 +3,7 @@
  * loop for sockets and messages, a worker for each queue. Exit status: 0 ended by SIGTERM or
  * SIGINT, 1 our error, 2 usage. */
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -246,13 +247,38 @@ static int serve(struct args *a, struct process *p, struct err *e)
 	return r < 0 ? r : turn(p);
 }
 
+/* "path=…" or a path is no descriptor. */
+static int fd_named(const char *text)
+{
+	uint64_t n;
+
+	return text && !strncmp(text, "fd=", 3) && num_parse(text + 3, &n) == 0 && n <= INT_MAX
+		       ? (int)n
+		       : -1;
+}
+
+static int close_what_nobody_named(const struct args *a)
+{
+	int keep[2 * SERVED_MAX + 1];
+	unsigned n = 0;
+
+	keep[n++] = fd_named(a->api_socket);
+	for (unsigned i = 0; i < a->n; i++) {
+		keep[n++] = a->device[i].fd;
+		keep[n++] = fd_named(a->device[i].socket);
+	}
+	return sandbox_close_others(keep, n);
+}
+
 static int run(struct args *a, struct err *e)
 {
 	struct process p = {.signals.fd = -1, .set.log = &a->log};
 	int r;
 
 	raise_nofile();
-	r = ev_loop_new(&p.loop);
+	r = close_what_nobody_named(a);
+	if (r == 0)
+		r = ev_loop_new(&p.loop);
 	p.set.loop = p.loop;
 	if (r == 0)
 		r = serve(a, &p, e);

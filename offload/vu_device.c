@@ -66,7 +66,7 @@ static void leave(struct vu_device *d, int why)
 {
 	if (!d->conn)
 		return;
-	if (why == -ENOTCONN)
+	if (why == -ENOTCONN || why == -ECONNRESET) /* with answers that it did not read */
 		log_line(d->log, LOG_INFO, d->id, "the front-end left");
 	else if (why)
 		log_limited(d->log, &d->limit, LOG_WARN, d->id, "the front-end is let go: %s",
