@@ -22,6 +22,7 @@ static struct guest_driver *g;
 static struct virtio_dev *dev;
 static struct block *block;
 static char path[64];
+static bool no_file;
 static uint64_t hdr, status, data; /* each queue has a part of these */
 
 TestSuite(blk_mq, .timeout = 60);
@@ -45,7 +46,10 @@ static void make(const struct guest_transport *t, const struct virtio_blk_opts *
 	cr_assert(fd >= 0 && ftruncate(fd, DISK_BYTES) == 0);
 	close(fd);
 	guest_rig_init(&rig, 8 * MIB);
-	cr_assert_eq(block_open(&b, &block, NULL), 0);
+	if (no_file)
+		cr_assert_eq(block_null_new(DISK_BYTES, false, &block), 0);
+	else
+		cr_assert_eq(block_open(&b, &block, NULL), 0);
 	cr_assert_eq(virtio_blk_new(&rig.f.host, "_disk0", block, o, &dev), 0);
 	guest_rig_attach(&rig, t, dev);
 	g = &rig.g;
@@ -179,14 +183,15 @@ Test(blk_mq, too_many)
 	fake_host_fini(&rig.f);
 }
 
-/* Resets while all queues are busy. */
+/* Resets while all queues are busy. No io_uring here: one worker's may lie where another's lay just
+ * before, which ThreadSanitizer, not seeing liburing's munmap(), takes for a race. */
 Test(blk_mq, resets)
 {
+	no_file = true;
 	make(&guest_mmio, &(struct virtio_blk_opts){.queues = 4, .poll = 20}, UINT64_MAX, 4);
 	for (int round = 0; round < 20; round++) {
 		for (unsigned q = 0; q < 4; q++) {
-			for (unsigned n = 0; n < 5; n++)
-				add(q, VIRTIO_BLK_T_IN, 8 * n, BLOCK);
+			add(q, VIRTIO_BLK_T_IN, 8 * q, BLOCK);
 			g->t->kick(g, q);
 		}
 		cr_assert(guest_reset(g));
@@ -204,7 +209,7 @@ static bool kick_is_wanted(uint16_t old)
 {
 	struct guest_queue *q = &g->q[0];
 
-	atomic_thread_fence(memory_order_seq_cst);
+	__sync_synchronize();
 	if (q->packed) {
 		uint32_t *event = guest_ptr(g, q->used, 4);
 
