@@ -3,11 +3,14 @@
  * disk is slow. */
 #include <criterion/criterion.h>
 #include <linux/virtio_blk.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 #include "devices/backend/block.h"
 #include "devices/testing/guest_driver.h"
 #include "devices/virtio/devs.h"
+#include "devices/virtio/virtq.h"
 #include "vmm/base/num.h"
 
 #define RING 8
@@ -98,6 +101,7 @@ static const struct block_lane_ops slow_lane_ops = {
 
 static struct guest_rig rig;
 static struct guest_driver *g;
+static struct virtio_dev *dev;
 static struct slow slow;
 static uint64_t hdr;
 
@@ -111,7 +115,6 @@ static void start(uint64_t features)
 static void make_with(bool in_order)
 {
 	struct virtio_blk_opts o = {.queue_size = RING, .in_order = in_order};
-	struct virtio_dev *dev;
 
 	slow = (struct slow){.block = {&slow_ops, .size = 1 * MIB, .block_size = 512},
 		.lane.ops = &slow_lane_ops,
@@ -286,4 +289,61 @@ Test(blk_order, the_oldest_holds_the_others, .timeout = 30)
 	cr_expect(guest_wait_used(g, 0, NULL, NULL));
 	cr_expect(guest_wait_used(g, 0, NULL, NULL));
 	unmake();
+}
+
+Test(blk_order, offered_where_it_is_kept, .timeout = 30)
+{
+	for (int in_order = 0; in_order < 2; in_order++) {
+		make_with(in_order);
+		cr_expect_eq(!!(g->negotiated & VIRTIO_BIT_IN_ORDER), in_order);
+		unmake();
+	}
+}
+
+/* As a transport starts a queue whose ring keeps what is in flight. */
+static void start_kept(uint64_t features, void *area, uint32_t len)
+{
+	struct guest_queue *q = &g->q[0];
+	struct virtq_setup s = {.size = RING, .inflight = area, .inflight_len = len};
+
+	cr_assert(guest_reset(g));
+	cr_assert_eq(guest_negotiate(g, features) & 8, 8);
+	guest_queue_init(g, 0, RING);
+	s.features = g->negotiated;
+	s.desc = q->desc;
+	s.avail = q->avail;
+	s.used = q->used;
+	s.kick_fd = eventfd(0, EFD_NONBLOCK);
+	cr_assert_eq(dev->ops->queue_start(dev, 0, &s), 0);
+	flush_requests(4);
+	eventfd_write(s.kick_fd, 1);
+	wait_held(4);
+	ev_post(slow.loop, &slow.let_go);
+	for (int i = 0; i < 5000 && slow.nheld; i++)
+		usleep(1000);
+	dev->ops->queue_stop(dev, 0);
+	for (int i = 0; i < 5000 && slow.bound; i++)
+		usleep(1000);
+	cr_assert_not(slow.bound);
+	close(s.kick_fd);
+}
+
+/* Such a ring lets requests overtake each other, unless the driver was promised that none does. */
+Test(blk_order, a_ring_that_keeps_them_need_not_wait, .timeout = 30)
+{
+	const uint64_t all = ~VIRTIO_BIT_RING_PACKED;
+	uint32_t first = 0;
+	uint64_t len = virtq_inflight_bytes(false, RING);
+	void *area;
+
+	for (int promised = 0; promised < 2; promised++) {
+		area = calloc(1, len);
+		make_with(true);
+		start_kept(promised ? all : all & ~VIRTIO_BIT_IN_ORDER, area, len);
+		cr_expect_eq(guest_used_idx(g, 0), 4);
+		cr_assert(guest_take_used(g, 0, &first, NULL));
+		cr_expect_eq(first, promised ? 0u : 6u, "%u", first); /* chains of two */
+		unmake();
+		free(area);
+	}
 }
