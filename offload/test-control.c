@@ -285,7 +285,7 @@ Test(control, what_is_refused)
 	};
 	unsigned before;
 
-	get("/api/v1/devices");
+	json_decref(get("/api/v1/devices"));
 	before = open_fds();
 	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		char path[80];
