@@ -380,3 +380,35 @@ Test(vu_device, network_counts_pairs)
 	guest_queue_init(&t.g, 1, 16);
 	cr_expect_eq(status().running, 2u);
 }
+
+/* "In the disabled state the back-end must not supply any new RX packets, but must process and
+ * discard any TX packets." */
+Test(vu_device, disabled_network_discards)
+{
+	struct guest_buf out = {0x1000, 100, false}, in = {0x2000, 2048, true};
+
+	front_fini(&t);
+	front_init(&t, true);
+	front_greet(&t, SPLIT);
+	t.enable = false;
+	guest_queue_init(&t.g, 0, 16);
+	guest_queue_init(&t.g, 1, 16);
+	guest_add(&t.g, 0, &in, 1);
+	t.g.t->kick(&t.g, 0);
+	for (int i = 0; i < 20; i++) {
+		guest_add(&t.g, 1, &out, 1);
+		t.g.t->kick(&t.g, 1);
+		cr_assert(guest_wait_used(&t.g, 1, NULL, NULL), "frame %d", i);
+	}
+	cr_expect_not(guest_take_used(&t.g, 0, NULL, NULL));
+	/* what may change while no ring is enabled still may */
+	cr_expect_eq(front_ask_u64(&t, VU_SET_FEATURES, t.g.negotiated), 0u);
+	cr_expect_eq(front_ask_state(&t, VU_SET_VRING_BASE, 1, 20), 0u);
+	for (unsigned i = 0; i < 2; i++)
+		cr_expect_eq(front_ask_state(&t, VU_SET_VRING_ENABLE, i, 1), 0u);
+	cr_expect_eq(front_ask_state(&t, VU_SET_VRING_BASE, 1, 20), 1u);
+	guest_add(&t.g, 1, &out, 1);
+	t.g.t->kick(&t.g, 1);
+	cr_expect(guest_wait_used(&t.g, 1, NULL, NULL));
+	cr_expect_eq(front_get_base(&t, 1), 21u);
+}

@@ -19,6 +19,10 @@
 /* Among the feature bits, but not the device's. */
 #define VU_TRANSPORT_FEATURES (VU_F_PROTOCOL_FEATURES | VU_F_LOG_ALL)
 
+/* Started and disabled is a state of its own only for network devices, which go on to take what the
+ * driver sends and throw it away ("Ring states"); with others it is as good as stopped. */
+enum vu_ring_mode { VU_RING_OFF, VU_RING_MUTED, VU_RING_ON };
+
 struct vu_ring {
 	struct vu_device *d;
 	unsigned i;
@@ -26,6 +30,7 @@ struct vu_ring {
 	struct vu_vring_addr addr; /* the front-end's addresses */
 	bool has_addr, enabled;
 	bool running, stopping; /* what the device does; stopping ends in queue_stopped */
+	enum vu_ring_mode mode; /* while running: how */
 	struct virtq_pos pos;	/* while stopped */
 	bool used_known;	/* else the used index stands in the ring */
 	int kick, err;		/* owned; -1 */
@@ -76,6 +81,9 @@ int vu_rings_init(struct vu_device *d);
 void vu_rings_fini(struct vu_device *d);
 int vu_rings_start_wanted(struct vu_device *d);
 int vu_ring_stop(struct vu_ring *r);
+/* What is to change needs the ring to stand: 0 it does, VU_WAIT, or -EBUSY: it is on. */
+int vu_ring_still(struct vu_ring *r);
+enum vu_ring_mode vu_ring_wanted(const struct vu_ring *r);
 int vu_rings_stop(struct vu_device *d);
 void vu_ring_stopped(struct vu_ring *r, const struct virtq_pos *pos);
 void vu_ring_forget_kick(struct vu_ring *r);

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include "devices/virtio/core.h"
+#include "devices/virtio/devs.h"
 #include "vmm/base/cleanup.h"
 #include "vmm/base/num.h"
 
@@ -27,12 +28,19 @@ static uint64_t protocol_offered(const struct vu_device *d)
 	return d->dev->type == VIRTIO_TYPE_NET ? v | VU_PF(MTU) | VU_PF(RARP) : v;
 }
 
-static bool any_running(const struct vu_device *d)
+/* As vu_ring_still(), of all. */
+static int all_still(struct vu_device *d)
 {
-	for (unsigned i = 0; i < d->dev->nqueues; i++)
-		if (d->ring[i].running)
-			return true;
-	return false;
+	int waits = 0;
+
+	for (unsigned i = 0; i < d->dev->nqueues; i++) {
+		int r = vu_ring_still(&d->ring[i]);
+
+		if (r < 0)
+			return r;
+		waits |= r;
+	}
+	return waits;
 }
 
 static struct vu_ring *ring_of(struct vu_device *d, uint64_t index)
@@ -56,8 +64,9 @@ static int set_features(struct vu_device *d, struct vu_msg *m, struct vu_msg *re
 	if (f & ~offered(d) || !(f & VIRTIO_BIT_VERSION_1)) /* virtio 1.2 §2.2.2, §6.1 */
 		return -EINVAL;
 	if (!d->features_set || (f ^ d->features) & ~VU_F_LOG_ALL) {
-		if (any_running(d))
-			return -EBUSY;
+		r = all_still(d);
+		if (r)
+			return r;
 		r = d->dev->ops->accept(d->dev, f & ~VU_TRANSPORT_FEATURES);
 		if (r < 0)
 			return r;
@@ -140,8 +149,12 @@ static int set_num(struct vu_device *d, struct vu_msg *m, struct vu_msg *reply)
 
 	if (!r || !num || num > d->dev->queue_max[r->i] || (!is_pow2(num) && !vu_packed(d)))
 		return -EINVAL;
-	if (r->running && num != r->num)
-		return -EBUSY;
+	if (num != r->num) {
+		int err = vu_ring_still(r);
+
+		if (err)
+			return err;
+	}
 	r->num = num;
 	return 0;
 }
@@ -149,21 +162,18 @@ static int set_num(struct vu_device *d, struct vu_msg *m, struct vu_msg *reply)
 static int set_addr(struct vu_device *d, struct vu_msg *m, struct vu_msg *reply)
 {
 	struct vu_ring *r = ring_of(d, m->p.addr.index);
-
 	const struct vu_vring_addr *a = &m->p.addr;
+	int err = 0;
 
 	if (!r || a->flags & ~VU_VRING_LOG)
 		return -EINVAL;
-	if (r->running &&
-		(a->desc != r->addr.desc || a->avail != r->addr.avail || a->used != r->addr.used))
-		return -EBUSY;
+	if (a->desc != r->addr.desc || a->avail != r->addr.avail || a->used != r->addr.used)
+		err = vu_ring_still(r);
 	/* Logging may change on the fly; to where else, the worker is told when it starts. */
-	if (vu_ring_used_log(r, a) != vu_ring_used_log(r, &r->addr)) {
-		int err = vu_ring_stop(r);
-
-		if (err)
-			return err;
-	}
+	else if (vu_ring_used_log(r, a) != vu_ring_used_log(r, &r->addr))
+		err = vu_ring_stop(r);
+	if (err)
+		return err;
 	r->addr = *a;
 	r->has_addr = true;
 	return 0;
@@ -172,11 +182,13 @@ static int set_addr(struct vu_device *d, struct vu_msg *m, struct vu_msg *reply)
 static int set_base(struct vu_device *d, struct vu_msg *m, struct vu_msg *reply)
 {
 	struct vu_ring *r = ring_of(d, m->p.state.index);
+	int err;
 
 	if (!r || (!vu_packed(d) && m->p.state.num > UINT16_MAX))
 		return -EINVAL;
-	if (r->running)
-		return -EBUSY;
+	err = vu_ring_still(r);
+	if (err)
+		return err;
 	vu_ring_set_base(r, m->p.state.num);
 	return 0;
 }
@@ -273,7 +285,7 @@ static int set_enable(struct vu_device *d, struct vu_msg *m, struct vu_msg *repl
 	if (!r || m->p.state.num > 1)
 		return -EINVAL;
 	r->enabled = m->p.state.num;
-	return r->enabled ? 0 : vu_ring_stop(r);
+	return r->running && r->mode != vu_ring_wanted(r) ? vu_ring_stop(r) : 0;
 }
 
 /* ---- the device ---- */
@@ -333,6 +345,13 @@ static int reset_device(struct vu_device *d, struct vu_msg *m, struct vu_msg *re
 	return vu_device_reset(d);
 }
 
+/* "The first 6 bytes of the payload contain the mac address of the guest." */
+static int send_rarp(struct vu_device *d, struct vu_msg *m, struct vu_msg *reply)
+{
+	virtio_net_announce(d->dev, m->p.bytes);
+	return 0;
+}
+
 static int set_mtu(struct vu_device *d, struct vu_msg *m, struct vu_msg *reply)
 {
 	return m->p.u64 < 68 || m->p.u64 > UINT16_MAX ? -EINVAL : 0; /* virtio 1.2 §5.1.4.1 */
@@ -357,7 +376,7 @@ static vu_handler *const handlers[VU_REQUESTS] = {
 	[VU_SET_PROTOCOL_FEATURES] = set_protocol,
 	[VU_GET_QUEUE_NUM] = get_queue_num,
 	[VU_SET_VRING_ENABLE] = set_enable,
-	[VU_SEND_RARP] = nothing, /* the peers learn of the guest from its first frame */
+	[VU_SEND_RARP] = send_rarp,
 	[VU_NET_SET_MTU] = set_mtu,
 	[VU_SET_BACKEND_REQ_FD] = set_backend_fd,
 	[VU_GET_CONFIG] = get_config,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Rings as vhost-user sees them ("Ring states"): started by a kick descriptor, stopped by
- * GET_VRING_BASE, and apart from that enabled or not. A device here has one notion, running: a ring
- * runs when it is started and enabled and has all that it needs. */
+ * GET_VRING_BASE, and apart from that enabled or not. Here a ring runs when it is started and
+ * enabled and has all that it needs, or, muted, when that is all but enabled. */
 #include "offload/vu_device_priv.h"
 
 #include <errno.h>
@@ -24,9 +24,13 @@ static bool enabled(const struct vu_ring *r)
 	return r->enabled || !(r->d->features & VU_F_PROTOCOL_FEATURES);
 }
 
-static bool wanted(const struct vu_ring *r)
+enum vu_ring_mode vu_ring_wanted(const struct vu_ring *r)
 {
-	return r->d->features_set && r->kick >= 0 && r->num && r->has_addr && enabled(r);
+	if (!r->d->features_set || r->kick < 0 || !r->num || !r->has_addr)
+		return VU_RING_OFF;
+	if (enabled(r))
+		return VU_RING_ON;
+	return r->d->dev->type == VIRTIO_TYPE_NET ? VU_RING_MUTED : VU_RING_OFF;
 }
 
 /* Where the parts of the ring are, guest-physical, from the front-end's own addresses. */
@@ -80,6 +84,7 @@ static int start(struct vu_ring *r)
 		.kick_fd = r->kick,
 		.signal = {.raise = raise_call, .arg = r},
 		.pos = &r->pos,
+		.disabled = vu_ring_wanted(r) == VU_RING_MUTED,
 		.used_log = vu_ring_used_log(r, &r->addr),
 	};
 	bool heir = false;
@@ -94,6 +99,7 @@ static int start(struct vu_ring *r)
 	if (err)
 		return err;
 	r->running = true;
+	r->mode = vu_ring_wanted(r);
 	if (heir) /* a predecessor may have been killed between publishing and telling */
 		raise_call(r);
 	return 0;
@@ -106,9 +112,11 @@ int vu_rings_start_wanted(struct vu_device *d)
 	for (unsigned i = 0; i < d->dev->nqueues && !err; i++) {
 		struct vu_ring *r = &d->ring[i];
 
-		if (!wanted(r) || r->running)
+		if (vu_ring_wanted(r) == VU_RING_OFF || r->running)
 			continue;
 		err = start(r);
+		if (vu_ring_wanted(r) == VU_RING_MUTED) /* there is time until it is enabled */
+			err = 0;
 		if (err)
 			log_limited(d->log, &d->limit, LOG_WARN, d->id, "ring %u cannot start: %s",
 				i, strerrordesc_np(-err));
@@ -125,6 +133,11 @@ int vu_ring_stop(struct vu_ring *r)
 		r->d->dev->ops->queue_stop(r->d->dev, r->i);
 	}
 	return VU_WAIT;
+}
+
+int vu_ring_still(struct vu_ring *r)
+{
+	return r->running && r->mode == VU_RING_ON ? -EBUSY : vu_ring_stop(r);
 }
 
 int vu_rings_stop(struct vu_device *d)
