@@ -76,8 +76,7 @@ static void ready(struct ev_fd *w, uint32_t events)
 		listen_for(s);
 		s->writable(s->arg);
 	}
-	if (s->watch.loop && events & (EPOLLHUP | EPOLLERR) &&
-		!(events & EPOLLIN && s->want_read))
+	if (s->watch.loop && events & (EPOLLHUP | EPOLLERR) && !(events & EPOLLIN && s->want_read))
 		end(s);
 	if (s->ended || (events & EPOLLIN && s->want_read))
 		s->readable(s->arg);

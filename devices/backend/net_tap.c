@@ -31,9 +31,13 @@ static struct tap *of_net(struct netdev *n)
 	return (struct tap *)n;
 }
 
+/* A tap never has EPOLLPRI, but the kernel's word that it was deleted comes as if it had data, and
+ * does not reach who wants none of that. */
+#define DELETED EPOLLPRI
+
 static void listen_for(struct tap *t)
 {
-	ev_mod(&t->watch, (t->want_read ? EPOLLIN : 0) | (t->want_write ? EPOLLOUT : 0));
+	ev_mod(&t->watch, DELETED | (t->want_read ? EPOLLIN : 0) | (t->want_write ? EPOLLOUT : 0));
 }
 
 /* The interface was deleted: nothing comes any more. */
@@ -72,7 +76,7 @@ static int tap_bind(struct netdev *n, struct ev_loop *loop, void (*readable)(voi
 	t->want_read = true;
 	t->want_write = false;
 	t->watch = (struct ev_fd){.fd = t->fd, .ready = ready};
-	return n->gone ? 0 : ev_add(loop, &t->watch, EPOLLIN);
+	return n->gone ? 0 : ev_add(loop, &t->watch, DELETED | EPOLLIN);
 }
 
 static void tap_unbind(struct netdev *n)

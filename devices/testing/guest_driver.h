@@ -40,14 +40,24 @@ extern const struct guest_transport guest_pci_intx;
 #define GUEST_QUEUES 9
 #define GUEST_RING   64
 
+/* How far the driver has looked at what the device gave back. */
+struct guest_seen {
+	uint16_t chains; /* split: the used index */
+	uint16_t slot;	 /* packed: the next used descriptor, and its lap's wrap counter */
+	bool wrap;
+	bool batch;	      /* with VIRTIO_F_IN_ORDER: the chains up to that of `id` are back */
+	uint32_t id, written; /* of the used element read last */
+};
+
 struct guest_queue {
-	uint16_t size, next_desc, avail_idx, seen; /* seen: used index up to which we have looked */
+	uint16_t size, next_desc, avail_idx;
 	uint64_t desc, avail, used;
-	/* Packed: avail_idx and seen count chains; the wrap counters are of next_desc and
-	 * next_used. */
-	bool packed, avail_wrap, used_wrap;
-	uint16_t next_used;
-	uint16_t ndesc[VIRTIO_QUEUE_MAX]; /* by buffer id; 0: free */
+	bool packed, in_order;
+	bool avail_wrap;		  /* packed: of next_desc; avail_idx counts chains */
+	uint16_t ndesc[VIRTIO_QUEUE_MAX]; /* packed: by buffer id; 0: free */
+	uint16_t order[VIRTIO_QUEUE_MAX]; /* ids as made available, by avail_idx */
+	struct guest_seen next;
+	uint16_t seen; /* next.chains */
 };
 
 struct guest_driver {

@@ -22,8 +22,9 @@ void guest_queue_init(struct guest_driver *g, unsigned i, uint16_t size)
 
 	*q = (struct guest_queue){.size = size,
 		.packed = g->negotiated & VIRTIO_BIT_RING_PACKED,
+		.in_order = g->negotiated & VIRTIO_BIT_IN_ORDER,
 		.avail_wrap = true,
-		.used_wrap = true};
+		.next.wrap = true};
 	q->desc = area(g, 16 * (uint64_t)size, 16);
 	q->avail = q->packed ? area(g, 4, 4) : area(g, 6 + 2 * (uint64_t)size, 2);
 	q->used = q->packed ? area(g, 4, 4) : area(g, 6 + 8 * (uint64_t)size, 4);
@@ -109,7 +110,7 @@ static uint16_t add_packed(
 		next_slot(q);
 	}
 	q->ndesc[id] = n;
-	q->avail_idx++;
+	q->order[q->avail_idx++ % q->size] = id;
 	__atomic_store_n(&slot(g, i, first)->flags, first_flags, __ATOMIC_SEQ_CST);
 	return id;
 }
@@ -146,6 +147,7 @@ void guest_make_avail(struct guest_driver *g, unsigned i, uint16_t head)
 		next_slot(q);
 		return;
 	}
+	q->order[q->avail_idx % q->size] = head;
 	at = guest_ptr(g, q->avail + 4 + 2 * (q->avail_idx % q->size), 2);
 	__atomic_store_n(at, head, __ATOMIC_RELAXED);
 	guest_set_avail_idx(g, i, q->avail_idx + 1);
@@ -206,64 +208,85 @@ uint16_t guest_add_indirect(
 	return add(g, i, &indirect, 1);
 }
 
-/* The used descriptor at *at of a packed ring; steps over it. One whose id was not offered is none:
- * the test waits for it in vain. */
-static bool take_packed(struct guest_driver *g, unsigned i, uint16_t *at, bool *wrap,
-	struct vring_used_elem *ret_elem)
+/* The next used descriptor of a packed ring. One whose id was not offered is none: the test waits
+ * for it in vain. */
+static bool read_packed(struct guest_driver *g, unsigned i, struct guest_seen *s)
 {
-	struct guest_queue *q = &g->q[i];
-	struct vring_packed_desc *d = slot(g, i, *at);
+	struct vring_packed_desc *d = slot(g, i, s->slot);
 	uint16_t flags = __atomic_load_n(&d->flags, __ATOMIC_ACQUIRE);
-	unsigned to;
 
-	if (!!(flags & PACKED_USED) != *wrap || !!(flags & PACKED_AVAIL) != *wrap)
+	if (!!(flags & PACKED_USED) != s->wrap || !!(flags & PACKED_AVAIL) != s->wrap)
 		return false;
-	*ret_elem = (struct vring_used_elem){d->id, flags & VRING_DESC_F_WRITE ? d->len : 0};
-	if (d->id >= q->size || !q->ndesc[d->id])
+	s->id = d->id;
+	s->written = flags & VRING_DESC_F_WRITE ? d->len : 0;
+	return s->id < g->q[i].size && g->q[i].ndesc[s->id];
+}
+
+static uint16_t split_used_idx(struct guest_driver *g, unsigned i)
+{
+	return __atomic_load_n((uint16_t *)guest_ptr(g, g->q[i].used + 2, 2), __ATOMIC_ACQUIRE);
+}
+
+static bool read_split(struct guest_driver *g, unsigned i, struct guest_seen *s)
+{
+	const struct guest_queue *q = &g->q[i];
+	struct vring_used_elem e;
+
+	if (split_used_idx(g, i) == s->chains)
 		return false;
-	to = *at + q->ndesc[d->id];
-	*wrap ^= to >= q->size;
-	*at = to % q->size;
+	memcpy(&e, guest_ptr(g, q->used + 4 + 8 * (uint64_t)(s->chains % q->size), 8), 8);
+	s->id = e.id;
+	s->written = e.len;
 	return true;
 }
 
-static uint16_t count_packed(struct guest_driver *g, unsigned i)
+/* The next chain that came back; steps over it. With VIRTIO_F_IN_ORDER one used element stands for
+ * all up to its chain (§2.7.9, §2.8.9). */
+static bool take(struct guest_driver *g, unsigned i, struct guest_seen *s, uint32_t *ret_id,
+	uint32_t *ret_len)
 {
-	uint16_t at = g->q[i].next_used, n = g->q[i].seen;
-	bool wrap = g->q[i].used_wrap;
-	struct vring_used_elem e;
+	const struct guest_queue *q = &g->q[i];
+	unsigned to;
 
-	while (take_packed(g, i, &at, &wrap, &e))
-		n++;
-	return n;
+	if (!s->batch && !(q->packed ? read_packed(g, i, s) : read_split(g, i, s)))
+		return false;
+	if (q->in_order && s->chains == q->avail_idx)
+		return false; /* more than there were */
+	*ret_id = q->in_order ? q->order[s->chains % q->size] : s->id;
+	*ret_len = *ret_id == s->id ? s->written : 0;
+	s->batch = *ret_id != s->id;
+	s->chains++;
+	to = s->slot + q->ndesc[*ret_id % VIRTIO_QUEUE_MAX];
+	s->wrap ^= to >= q->size;
+	s->slot = to % q->size;
+	return true;
 }
 
 uint16_t guest_used_idx(struct guest_driver *g, unsigned i)
 {
-	if (g->q[i].packed)
-		return count_packed(g, i);
-	return __atomic_load_n((uint16_t *)guest_ptr(g, g->q[i].used + 2, 2), __ATOMIC_ACQUIRE);
+	struct guest_seen s = g->q[i].next;
+	uint32_t id, len;
+
+	if (!g->q[i].packed)
+		return split_used_idx(g, i);
+	while (take(g, i, &s, &id, &len))
+		;
+	return s.chains;
 }
 
 bool guest_take_used(struct guest_driver *g, unsigned i, uint32_t *ret_id, uint32_t *ret_len)
 {
-	struct guest_queue *q = &g->q[i];
-	struct vring_used_elem e;
+	uint32_t id, len;
 
-	if (q->packed) {
-		if (!take_packed(g, i, &q->next_used, &q->used_wrap, &e))
-			return false;
-		q->ndesc[e.id] = 0;
-	} else {
-		if (guest_used_idx(g, i) == q->seen)
-			return false;
-		memcpy(&e, guest_ptr(g, q->used + 4 + 8 * (uint64_t)(q->seen % q->size), 8), 8);
-	}
-	q->seen++;
+	if (!take(g, i, &g->q[i].next, &id, &len))
+		return false;
+	g->q[i].seen = g->q[i].next.chains;
+	if (g->q[i].packed)
+		g->q[i].ndesc[id] = 0;
 	if (ret_id)
-		*ret_id = e.id;
+		*ret_id = id;
 	if (ret_len)
-		*ret_len = e.len;
+		*ret_len = len;
 	return true;
 }
 

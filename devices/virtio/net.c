@@ -101,6 +101,7 @@ static int net_attach(struct virtio_dev *d, unsigned i, struct virtq *q, struct 
 	if (r < 0)
 		return r;
 	p->q[i % 2] = q;
+	p->in_order = atomic_load(&n->features) & VIRTIO_BIT_IN_ORDER;
 	atomic_store(&p->loop, loop); /* then looks at active: see net_ctrlq.c */
 	r = net_pair_update(p);
 	if (r < 0)

@@ -56,6 +56,7 @@ struct net_pair {
 
 	/* The worker's. */
 	unsigned bound; /* queues that are attached */
+	bool in_order;	/* VIRTIO_F_IN_ORDER was accepted */
 	struct virtq *q[2];
 	struct rx_ahead ahead;
 	struct virtq_chain chain;     /* the one being looked at */

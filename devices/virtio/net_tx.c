@@ -17,6 +17,7 @@
 /* What a turn did, counted at its end. */
 struct tx_turn {
 	unsigned left; /* of the budget */
+	bool in_order; /* negotiated */
 	uint64_t frames, bytes, dropped;
 };
 
@@ -62,46 +63,51 @@ static int send_one(struct net_pair *p, struct virtq *q, struct tx_turn *t)
 	return 1;
 }
 
-/* Frames [from, n) of a burst, as far as the host takes them; returns where it stopped. */
-static unsigned send_frames(
-	struct net_pair *p, const struct virtq_buf *b, unsigned from, unsigned n, struct tx_turn *t)
+/* Cuts what the back-end does not want off the frames from `from` on; stops at one that is none. */
+static unsigned trim(const struct net_pair *p, struct iovec *v, unsigned from, unsigned n)
 {
 	size_t skip = p->back->vnet_hdr ? 0 : NET_HDR_LEN;
-	struct iovec v[VIRTQ_BURST];
-	uint64_t bytes = 0;
-	int r;
 
-	for (unsigned i = from; i < n; i++)
-		v[i] = (struct iovec){b[i].host + skip, b[i].len - skip};
-	r = netdev_send_many(p->back, v + from, n - from);
-	if (r == -EAGAIN)
-		return from;
-	if (r < 0) {
-		t->dropped++;
-		return from + 1;
+	for (unsigned i = from; i < n; i++) {
+		if (!size_ok(v[i].iov_len))
+			return i;
+		v[i].iov_base = (uint8_t *)v[i].iov_base + skip;
+		v[i].iov_len -= skip;
 	}
-	for (unsigned i = from; i < from + r; i++)
-		bytes += b[i].len - NET_HDR_LEN;
-	t->frames += r;
-	t->bytes += bytes;
-	return from + r;
+	return n;
 }
 
-/* Sends the n of b, whose sizes are judged here; fewer when the host is full. */
-static unsigned send_bufs(
-	struct net_pair *p, const struct virtq_buf *b, unsigned n, struct tx_turn *t)
+static void count_frames(
+	const struct net_pair *p, const struct iovec *v, unsigned n, struct tx_turn *t)
 {
-	for (unsigned i = 0, end, done; i < n; i = done) {
-		for (end = i; end < n && size_ok(b[end].len); end++)
-			;
-		if (end == i) {
+	t->frames += n;
+	for (unsigned i = 0; i < n; i++)
+		t->bytes += v[i].iov_len;
+	if (p->back->vnet_hdr)
+		t->bytes -= n * NET_HDR_LEN;
+}
+
+/* Sends n frames as far as the host takes them; returns how many. */
+static unsigned send_bufs(struct net_pair *p, struct iovec *v, unsigned n, struct tx_turn *t)
+{
+	unsigned done = 0, trimmed = 0;
+
+	while (done < n) {
+		int r = -EINVAL;
+
+		if (done == trimmed)
+			trimmed = trim(p, v, done, n);
+		if (done < trimmed)
+			r = netdev_send_many(p->back, v + done, trimmed - done);
+		if (r == -EAGAIN)
+			return done;
+		if (r < 0) {
 			t->dropped++;
-			done = i + 1;
-			continue;
+			trimmed = MAX(trimmed, ++done);
+		} else {
+			count_frames(p, v + done, r, t);
+			done += r;
 		}
-		done = send_frames(p, b, i, end, t);
-		if (done == i)
-			return i;
 	}
 	return n;
 }
@@ -109,11 +115,11 @@ static unsigned send_bufs(
 /* As send_one, with a burst of chains of one buffer; 0 says nothing of the ring here. */
 static int send_burst(struct net_pair *p, struct virtq *q, struct tx_turn *t)
 {
-	struct virtq_buf b[VIRTQ_BURST];
-	unsigned n = virtq_pop_burst(q, b, MIN(t->left, (unsigned)VIRTQ_BURST));
-	unsigned sent = n ? send_bufs(p, b, n, t) : 0;
+	struct virtq_burst b;
+	unsigned n = virtq_pop_burst(q, &b, MIN(t->left, (unsigned)VIRTQ_BURST));
+	unsigned sent = n ? send_bufs(p, b.buf, n, t) : 0;
 
-	virtq_push_burst(q, b, sent);
+	virtq_push_burst(q, &b, sent, t->in_order);
 	t->left -= sent;
 	if (sent < n) {
 		virtq_unpop(q, n - sent);
@@ -167,7 +173,7 @@ static void count_turn(struct net_pair *p, const struct tx_turn *t)
 static void turn(
 	struct net_pair *p, int (*some)(struct net_pair *, struct virtq *, struct tx_turn *))
 {
-	struct tx_turn t = {.left = NET_BUDGET};
+	struct tx_turn t = {.left = NET_BUDGET, .in_order = p->in_order};
 	unsigned i = 2 * p->i + NET_TX;
 	int more = some(p, p->q[NET_TX], &t);
 
