@@ -31,8 +31,6 @@ static void hang_up(struct backend *b)
 {
 	vu_conn_free(steal_ptr(&b->front));
 	vu_conn_free(steal_ptr(&b->inner));
-	cleanup_closep(&b->back_fd);
-	b->back_fd = -1;
 	b->count = 0;
 }
 
@@ -62,10 +60,6 @@ static int from_front(void *arg, struct vu_msg *m)
 	}
 	if (m->request == VU_SET_VRING_ENABLE && m->p.state.index < VIRTIO_QUEUES)
 		b->enabled[m->p.state.index] = (int)m->p.state.num;
-	if (m->request == VU_SET_BACKEND_REQ_FD && m->nfds == 1) {
-		cleanup_closep(&b->back_fd);
-		b->back_fd = dup(m->fds[0]);
-	}
 	return vu_conn_send(b->inner, m);
 }
 
@@ -83,8 +77,6 @@ static int from_inner(void *arg, struct vu_msg *m)
 		vu_msg_close_fds(m);
 		m->p.inflight.mmap_size = 0;
 	}
-	if (m->request == VU_GET_CONFIG && b->bigger)
-		m->p.config.bytes[0]++;
 	return vu_conn_send(b->front, m);
 }
 
@@ -133,16 +125,12 @@ static void listen_at(struct backend *b)
 	must(ev_add(b->loop, &b->listen, EPOLLIN) == 0, "listen");
 }
 
-static void tell_bigger(struct backend *b)
+static void resize(struct backend *b)
 {
-	const struct {
-		uint32_t request, flags, size;
-	} m = {VU_BACKEND_CONFIG_CHANGE, VU_VERSION, 0};
+	uint64_t size = atomic_exchange(&b->resize, 0);
 
-	if (!b->bigger || b->told || b->back_fd < 0)
-		return;
-	b->told = true;
-	must(send(b->back_fd, &m, sizeof(m), MSG_NOSIGNAL) == sizeof(m), "config change");
+	if (size)
+		virtio_blk_resize(vu_device_virtio(b->device), size);
 }
 
 static void *thread_main(void *arg)
@@ -151,7 +139,7 @@ static void *thread_main(void *arg)
 
 	while (!b->stop) {
 		ev_run_once(b->loop, 2);
-		tell_bigger(b);
+		resize(b);
 	}
 	hang_up(b);
 	ev_del(&b->listen);
@@ -167,7 +155,6 @@ void backend_start(struct backend *b)
 	struct vu_device_opts o = {.id = "_disk0", .socket = b->inner_path, .make = make, .arg = b};
 
 	b->stop = false;
-	b->back_fd = -1;
 	for (unsigned i = 0; i < VIRTIO_QUEUES; i++)
 		b->enabled[i] = -1;
 	must(ev_loop_new(&b->loop) == 0, "loop");
@@ -190,10 +177,8 @@ static void init(struct backend *b, unsigned queues, unsigned pairs)
 {
 	int fd;
 
-	*b = (struct backend){.back_fd = -1,
-		.disk_path = "/tmp/polyvisor-vu-XXXXXX",
-		.queues = queues,
-		.pairs = pairs};
+	*b = (struct backend){
+		.disk_path = "/tmp/polyvisor-vu-XXXXXX", .queues = queues, .pairs = pairs};
 	for (unsigned i = 0; i < pairs; i++)
 		must(netdev_null_new(&b->net[i]) == 0, "net");
 	fd = mkstemp(b->disk_path);

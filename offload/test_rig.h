@@ -22,11 +22,11 @@ struct backend {
 
 	/* What the one in the middle does; any thread sets it. */
 	_Atomic bool stop;
-	_Atomic int drop_at;   /* the how-manieth message from now on; 0 = none */
-	_Atomic int drops;     /* so many connections more are dropped so */
-	_Atomic bool stall;    /* nothing is passed on */
-	_Atomic uint64_t hide; /* protocol features */
-	_Atomic bool bigger;   /* the disk has a sector more, and the front-end is told */
+	_Atomic int drop_at;	 /* the how-manieth message from now on; 0 = none */
+	_Atomic int drops;	 /* so many connections more are dropped so */
+	_Atomic bool stall;	 /* nothing is passed on */
+	_Atomic uint64_t hide;	 /* protocol features */
+	_Atomic uint64_t resize; /* the disk gets so many bytes */
 	_Atomic uint64_t hide_features;
 	_Atomic bool no_area;			/* it tracks nothing after all */
 	_Atomic unsigned messages[VU_REQUESTS]; /* seen, by request */
@@ -38,8 +38,7 @@ struct backend {
 	struct vu_device *device;
 	struct ev_fd listen;
 	struct vu_conn *front, *inner;
-	int count, back_fd;
-	bool told;
+	int count;
 };
 
 /* A disk of 1 MiB, and the thread. */
