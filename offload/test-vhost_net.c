@@ -289,6 +289,21 @@ Test(vhost_net, pairs_are_attached_as_the_driver_says)
 	rig_fini(&r);
 }
 
+/* What cannot be told to a later pair is named too. */
+Test(vhost_net, a_later_pair_may_fail)
+{
+	struct rig r;
+
+	rig_init(&r, &guest_mmio, KERNEL, 2);
+	cr_assert_eq(guest_negotiate(&r.r.g, UINT64_MAX), 11);
+	guest_queue_init(&r.r.g, 0, 16);
+	vhost_fake.fail_at = 4;
+	guest_driver_ok(&r.r.g);
+	cr_expect(guest_wait_status(&r.r.g, 64));
+	cr_expect(logged(&r, "queue 0: VHOST_SET_MEM_TABLE"));
+	rig_fini(&r);
+}
+
 /* virtio 1.2 §5.1.2: the control queue is where the driver thinks that it is. */
 Test(vhost_net, a_driver_without_multi_queue)
 {

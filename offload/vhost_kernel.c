@@ -240,9 +240,10 @@ static int data_up(struct net_proxy *n, struct vhost_ring *r)
 		.log_guest_addr = r->s.used};
 	int ret = announce(n);
 
+	if (ret < 0)
+		return ret;
 	n->p.vhost = &n->v->pair[r->i / 2];
-	if (ret == 0)
-		ret = vhost_ring_up(r, n->p.vhost, r->i % 2, &a, true);
+	ret = vhost_ring_up(r, n->p.vhost, r->i % 2, &a, true);
 	return ret < 0 ? ret : set_backend(n, r->i, true);
 }
 
@@ -296,6 +297,7 @@ static int ctrl_up(struct net_proxy *n, struct vhost_ring *r)
 	int ret;
 
 	s.pos = &r->pos;
+	n->p.vhost = &n->v->pair[0];
 	n->p.vhost->failed = "the control queue";
 	ret = virtq_init(&n->ctrl, n->p.dev.host->dma, &s);
 	n->ctrl_kick = (struct ev_fd){.fd = s.kick_fd, .ready = ctrl_kicked};
