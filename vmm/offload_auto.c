@@ -432,9 +432,10 @@ static int serve(struct host_res *h, const struct vm_config *c, struct err *e)
 }
 
 /* Forgets what was not served before. */
-static void take_back(struct host_res *h, const struct offload_auto *before)
+static void take_back(struct host_res *h, const struct offload_auto *before, bool touched)
 {
-	disconnect_all(h);
+	if (touched)
+		disconnect_all(h);
 	for (unsigned i = 0; i < CONFIG_DISKS; i++)
 		if (!before->disk[i].open)
 			close_dev(&h->offload.disk[i]);
@@ -456,16 +457,17 @@ int offload_auto_open(struct host_res *h, const struct vm_config *c, struct err 
 		return err_set(e, ERR_UNOFFERED, -EOPNOTSUPP,
 			"offload=auto: this polyvisor was started without a supervisor");
 	int r = open_new(h, c, &more, e);
-	if (!r && more)
+	bool touched = !r && more;
+	if (touched)
 		r = serve(h, c, e);
 	if (r >= 0)
 		return 0;
 	err_set(e, ERR_HOST, r, "offload=auto: %s", strerrordesc_np(-r));
-	take_back(h, &before);
-	if (before.serving && more && serve(h, c, &again) < 0)
-		log_line(h->log, LOG_ERROR, "vmm", "%s", again.text);
-	else if (!before.serving)
+	take_back(h, &before, touched);
+	if (!before.serving)
 		offload_auto_close(h);
+	else if (touched && serve(h, c, &again) < 0)
+		log_line(h->log, LOG_ERROR, "vmm", "%s", again.text);
 	return r;
 }
 

@@ -239,6 +239,7 @@ def native_tests(chip, binary):
     yield from results_of('offload', *run(['python3', 'tools/lib/polyctl_offload_test.py', binary, *(
         os.path.join(os.path.dirname(binary), p) for p in ('polyvisor-offload', 'polyctl')), chip], 'polyctl-offload'))
     yield from results_of('offload', *run(['python3', 'tools/lib/offload_test.py', binary, chip], 'offload'))
+    yield from results_of('offload', *run(['python3', 'tools/lib/auto_test.py', binary, chip], 'auto'))
     yield from results_of('core', *run(['tools/lib/core-check', 'native'], 'core-native'))
     yield from results_of('chip-report', *run(['tools/report/test-bare'], 'report-bare'))
 

@@ -115,6 +115,42 @@ def usage_cases():
     refused('unknown cpu model', [*k, '--cpus', 'model=486'], 2, '--cpus model', 'host')
 
 
+def served_elsewhere_cases():
+    """Keys that exclude each other, and what is not there."""
+    k = ['--kernel', '/dev/null']
+    vu = 'vhost_user=on,vhost_socket=/nowhere/s'
+    refused('offload=auto of what is served already', [*k, '--disk', f'{vu},offload=auto'], 2, '--disk', 'offload=auto')
+    refused('offload unknown', [*k, '--disk', 'path=a,offload=maybe'], 2, '--disk offload', 'auto')
+    refused('poll of what is served elsewhere', [*k, '--disk', f'{vu},poll=5'], 2, '--disk', 'poll')
+    refused('poll more than a core', [*k, '--disk', 'path=a,poll=101'], 2, '--disk poll', '100')
+    refused('too many queues', [*k, '--disk', 'path=a,num_queues=17'], 2, '--disk num_queues', '16')
+    refused('an odd number of queues', [*k, '--net', 'num_queues=3'], 2, '--net num_queues', 'odd')
+    refused('pairs of passt', [*k, '--net', 'backend=passt,num_queues=4'], 2, '--net', 'passt')
+    refused('pairs of a descriptor', [*k, '--net', 'fd=9,num_queues=4'], 2, '--net', 'tap=NAME')
+    refused('two servers of a network', [*k, '--net', 'tap=t,vhost=on,offload=auto'], 2, '--net', 'vhost=on', 'offload=auto')
+    refused('vhost of passt', [*k, '--net', 'backend=passt,vhost=on'], 2, '--net', 'vhost=on')
+    refused('device of no type', [*k, '--device', 'vhost-user,socket=/nowhere/s'], 2, '--device vhost-user', 'type')
+    refused('device of an unknown type', [*k, '--device', 'vhost-user,type=toaster,socket=/s'], 2,
+            '--device vhost-user type', 'fs')
+    refused('device without a socket', [*k, '--device', 'vhost-user,type=fs'], 2, '--device vhost-user', 'socket')
+    refused('vDPA without a path', [*k, '--vdpa', 'id=v'], 2, '--vdpa', 'path')
+    refused('the same id in two kinds', [*k, '--disk', 'path=a,id=x', '--vdpa', 'path=b,id=x'], 2, '--vdpa', 'x')
+
+
+def served_elsewhere_host_cases(tiny):
+    base = ['--kernel', tiny, '--serial', 'null']
+    refused('device whose socket is missing', [*base, '--device', 'vhost-user,type=fs,socket=/nowhere/s'], 1,
+            '--device vhost-user', '/nowhere/s', kvm=True)
+    refused('device whose socket is a file', [*base, '--device', f'vhost-user,type=fs,socket={path("plain", b"x")}'], 1,
+            '--device vhost-user', 'not a socket', kvm=True)
+    refused('vDPA device missing', [*base, '--vdpa', 'path=/dev/vhost-vdpa-99'], 1, '--vdpa', '/dev/vhost-vdpa-99', kvm=True)
+    refused('vDPA device that is none', [*base, '--vdpa', 'path=/dev/null'], 1, '--vdpa', '/dev/null', kvm=True)
+    if os.path.exists('/dev/vhost-net'):
+        say('skip', 'no vhost-net', 'this host has it')
+    else:
+        refused('no vhost-net', [*base, '--net', 'tap=pv-vh,vhost=on'], 1, '--net', 'vhost', kvm=True)
+
+
 def kernel_cases(tiny):
     quiet = ['--serial', 'null']
     data = open(tiny, 'rb').read()
@@ -362,6 +398,7 @@ def quit_report():
 
 def main():
     usage_cases()
+    served_elsewhere_cases()
     tiny = guest(CHIP, 'tiny')
     if not tiny:
         say('not ok', 'guests', f'no guest-tests of {CHIP} are built')
@@ -369,6 +406,7 @@ def main():
         kernel_cases(tiny)
         disk_cases(tiny)
         host_cases(tiny)
+        served_elsewhere_host_cases(tiny)
     for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         ended_by(f'{signal.Signals(sig).name} gives everything back', sig)
     quit_report()
