@@ -61,6 +61,7 @@ struct blk_queue {
 	unsigned pool_size, nfree;
 	uint64_t popped_ns;	  /* when this batch was begun */
 	uint64_t done_ns;	  /* when the first of this batch was answered; 0: none was yet */
+	bool processing;	  /* the driver is interrupted at the end of it, if at all */
 	bool starved;		  /* stopped popping for want of a free request */
 	struct virtq_chain chain; /* the one being looked at */
 };

@@ -127,10 +127,13 @@ static unsigned in_flight(const struct blk_queue *q)
 	return q->pool_size - q->nfree;
 }
 
-/* Tells the driver what is done: the end of a batch. */
+/* Shows the driver what is done: the end of a batch. */
 static void tell(struct blk_queue *q)
 {
-	queue_run_flush(q->blk->run, q->i);
+	if (q->processing)
+		queue_run_publish(q->blk->run, q->i);
+	else
+		queue_run_flush(q->blk->run, q->i);
 	count_set(&q->stats->in_flight, in_flight(q));
 	q->done_ns = 0;
 }
@@ -384,10 +387,13 @@ static void blk_process(struct virtio_dev *d, unsigned i, struct virtq *vq)
 	struct blk_queue *q = &b->queue[i];
 	int budget = vq->size, n;
 
+	q->processing = true;
 	do {
 		virtq_disable_kick(vq);
 		n = serve_batches(q, &budget);
 	} while (n >= 0 && budget > 0 && !q->starved && queue_run_rest(b->run, i));
+	q->processing = false;
+	queue_run_flush(b->run, i);
 	if (n < 0)
 		queue_run_broken(b->run, i);
 	else if (budget <= 0)

@@ -38,6 +38,7 @@ struct run_queue {
 	struct virtq vq;
 	struct ev_fd kick;
 	bool attached, draining, keeps_inflight;
+	bool interrupt_owed;
 	bool resting; /* the ring was empty; kicks have not been asked for yet */
 	_Atomic bool again;
 	struct virtq_pos pos;
@@ -212,12 +213,21 @@ bool queue_run_rest(struct queue_run *r, unsigned i)
 
 /* ---- what a device asks for ---- */
 
+void queue_run_publish(struct queue_run *r, unsigned i)
+{
+	struct run_queue *q = &r->queue[i];
+
+	q->interrupt_owed |= virtq_publish(&q->vq);
+}
+
 void queue_run_flush(struct queue_run *r, unsigned i)
 {
 	struct run_queue *q = &r->queue[i];
 
-	if (!virtq_publish(&q->vq))
+	queue_run_publish(r, i);
+	if (!q->interrupt_owed)
 		return;
+	q->interrupt_owed = false;
 	virtio_signal_raise(&q->vq.signal, VIRTIO_ISR_QUEUE);
 	count_add(&q->stats.interrupts, 1);
 }

@@ -64,7 +64,10 @@ void queue_run_broken(struct queue_run *r, unsigned i);
 /* Worker: process() has found the ring empty. True: it is not, look again; else the worker is told
  * of the next chain, by a kick or by looking. */
 bool queue_run_rest(struct queue_run *r, unsigned i);
-/* Worker: publishes what was pushed and interrupts the driver if it wants that; counted. */
+/* Worker: publishes what was pushed, and the second interrupts the driver, too, if it wants that
+ * for anything published since the last time: one that is awake can go on meanwhile, one that
+ * sleeps is woken once. */
+void queue_run_publish(struct queue_run *r, unsigned i);
 void queue_run_flush(struct queue_run *r, unsigned i);
 
 /* Kicks, interrupts and polling are counted here, all else by the device (its worker only). Alive
