@@ -13,11 +13,6 @@
 #include "vmm/base/cleanup.h"
 #include "vmm/base/num.h"
 
-/* Newer than Debian 12's headers. */
-#ifndef VHOST_BACKEND_F_IOTLB_PERSIST
-#define VHOST_BACKEND_F_IOTLB_PERSIST 0x8
-#endif
-
 #define BIT(b) (UINT64_C(1) << (b))
 /* With these the VMM or the doorbells would have a part in it: VIRTIO_F_NOTIFY_ON_EMPTY and
  * VHOST_F_LOG_ALL, 30, ACCESS_PLATFORM (the device's affair: see vdpa_proxy.c), SR_IOV,

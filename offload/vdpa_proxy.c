@@ -23,130 +23,10 @@
 #include "devices/count.h"
 #include "devices/virtio/core.h"
 #include "offload/vdpa_priv.h"
-#include "offload/vhost_proxy.h"
 #include "vmm/base/cleanup.h"
 #include "vmm/base/num.h"
 
-#ifndef VHOST_BACKEND_F_IOTLB_PERSIST
-#define VHOST_BACKEND_F_IOTLB_PERSIST 0x8
-#endif
-
 #define DRAIN_NS 5000000000ull /* how long a disk may complete what it has, when it is stopped */
-
-struct vdpa_proxy {
-	struct vhost_proxy p; /* first */
-	struct vdpa *v;	      /* borrowed */
-	struct ev_thread *thread;
-
-	/* The thread's. */
-	bool running;
-	bool stale;	      /* a reset may have taken the memory map away */
-	struct ev_fd changed; /* config interrupts */
-	struct ev_msg write, end;
-
-	/* Under p.lock. */
-	uint8_t config[VDPA_CONFIG_MAX];
-	uint32_t from, to; /* written by the driver and not told */
-	bool writing;	   /* `write` is posted */
-	bool telling, needs_reset;
-	struct ev_msg tell; /* control: config space has changed */
-};
-
-static struct vdpa_proxy *vdpa_of(struct virtio_dev *d)
-{
-	return (struct vdpa_proxy *)d;
-}
-
-/* ---- config space ---- */
-
-static void refresh(struct vdpa_proxy *x)
-{
-	uint8_t now[VDPA_CONFIG_MAX] = {0};
-	int r = vdpa_config_get(x->v, now);
-
-	if (r < 0) {
-		vhost_proxy_log(&x->p, r, "VHOST_VDPA_GET_CONFIG");
-		return;
-	}
-	LOCK_SCOPE(&x->p.lock);
-	if (x->from >= x->to) /* or what the driver wrote is not told yet */
-		memcpy(x->config, now, sizeof(now));
-}
-
-static void handle_tell(struct ev_msg *m)
-{
-	struct vdpa_proxy *x = container_of(m, struct vdpa_proxy, tell);
-	struct virtio_dev *d = &x->p.dev;
-	bool broken;
-
-	pthread_mutex_lock(&x->p.lock);
-	x->telling = false;
-	broken = x->needs_reset;
-	x->needs_reset = false;
-	pthread_mutex_unlock(&x->p.lock);
-	if (broken)
-		d->events->broken(d->transport, 0);
-	else
-		d->events->config_changed(d->transport);
-}
-
-static void config_changed(struct ev_fd *w, uint32_t events)
-{
-	struct vdpa_proxy *x = container_of(w, struct vdpa_proxy, changed);
-	uint8_t status = 0;
-	eventfd_t n;
-
-	if (eventfd_read(w->fd, &n) < 0)
-		return;
-	refresh(x);
-	if (VHOST_CALL(&x->v->vhost, VHOST_VDPA_GET_STATUS, &status) < 0)
-		status = 0;
-	LOCK_SCOPE(&x->p.lock);
-	x->needs_reset |= status & VIRTIO_S_NEEDS_RESET;
-	if (!x->telling)
-		ev_post(x->p.dev.host->control, &x->tell);
-	x->telling = true;
-}
-
-static void handle_write(struct ev_msg *m)
-{
-	struct vdpa_proxy *x = container_of(m, struct vdpa_proxy, write);
-	uint8_t bytes[VDPA_CONFIG_MAX];
-	uint32_t from, len;
-	int r;
-
-	pthread_mutex_lock(&x->p.lock);
-	from = x->from;
-	len = x->to - x->from;
-	memcpy(bytes, x->config + from, len);
-	x->from = x->to = 0;
-	x->writing = false;
-	pthread_mutex_unlock(&x->p.lock);
-	r = vdpa_config_set(x->v, from, bytes, len);
-	if (r < 0)
-		vhost_proxy_log(&x->p, r, x->v->vhost.failed);
-}
-
-static void vdpa_config_read(struct virtio_dev *d, uint32_t off, void *buf, uint32_t len)
-{
-	struct vdpa_proxy *x = vdpa_of(d);
-
-	LOCK_SCOPE(&x->p.lock);
-	memcpy(buf, x->config + off, len);
-}
-
-static void vdpa_config_write(struct virtio_dev *d, uint32_t off, const void *buf, uint32_t len)
-{
-	struct vdpa_proxy *x = vdpa_of(d);
-
-	LOCK_SCOPE(&x->p.lock);
-	memcpy(x->config + off, buf, len);
-	x->from = x->writing ? MIN(x->from, off) : off;
-	x->to = x->writing ? MAX(x->to, off + len) : off + len;
-	if (!x->writing)
-		ev_post(x->p.loop, &x->write);
-	x->writing = true;
-}
 
 /* ---- halting ---- */
 
@@ -275,14 +155,6 @@ static int ring_up(struct vdpa_proxy *x, struct vhost_ring *r)
 	return ret < 0 ? ret : VHOST_CALL(&x->v->vhost, VHOST_VDPA_SET_VRING_ENABLE, &enable);
 }
 
-static int watch_config(struct vdpa_proxy *x)
-{
-	int r = x->changed.loop ? 0 : ev_add(x->p.loop, &x->changed, EPOLLIN);
-
-	x->v->vhost.failed = "epoll_ctl";
-	return r < 0 ? r : VHOST_CALL(&x->v->vhost, VHOST_VDPA_SET_CONFIG_CALL, &x->changed.fd);
-}
-
 static int set_up(struct vdpa_proxy *x)
 {
 	int r = negotiate(x);
@@ -290,7 +162,7 @@ static int set_up(struct vdpa_proxy *x)
 	if (r >= 0)
 		r = map_again(x);
 	if (r >= 0)
-		r = watch_config(x);
+		r = vdpa_config_watch(x);
 	for (unsigned i = 0; i < x->p.dev.nqueues && r >= 0; i++)
 		if (x->p.ring[i].want)
 			r = ring_up(x, &x->p.ring[i]);
@@ -316,7 +188,7 @@ static void start(struct vdpa_proxy *x)
 	if (r < 0)
 		halt(x, true);
 	else
-		refresh(x);
+		vdpa_refresh(x);
 }
 
 static void settle(struct vhost_proxy *p, bool reset)
@@ -349,7 +221,7 @@ static uint64_t vdpa_features(struct virtio_dev *d)
 static int vdpa_accept(struct virtio_dev *d, uint64_t features)
 {
 	atomic_store(&vdpa_of(d)->p.features, features);
-	refresh(vdpa_of(d));
+	vdpa_refresh(vdpa_of(d));
 	return 0;
 }
 
@@ -386,12 +258,6 @@ static void handle_end(struct ev_msg *m)
 	vdpa_unmap(x->v);
 }
 
-static bool telling(struct vdpa_proxy *x)
-{
-	LOCK_SCOPE(&x->p.lock);
-	return x->telling;
-}
-
 static void vdpa_free(struct virtio_dev *d)
 {
 	struct vdpa_proxy *x = vdpa_of(d);
@@ -399,8 +265,7 @@ static void vdpa_free(struct virtio_dev *d)
 	vhost_proxy_wait(&x->p);
 	ev_post(x->p.loop, &x->end);
 	ev_thread_free(x->thread);
-	while (telling(x))
-		ev_run_once(d->host->control, 0);
+	vdpa_config_wait(x);
 	guest_mem_unpin(d->host->dma);
 	close(x->changed.fd);
 	vhost_proxy_fini(&x->p);
@@ -451,18 +316,16 @@ static void describe(struct vdpa_proxy *x, struct dev_host *h, const char *id)
 	snprintf(x->p.dev.id, sizeof(x->p.dev.id), "%s", id);
 	for (unsigned i = 0; i < x->v->queues; i++)
 		x->p.dev.queue_max[i] = x->v->queue_size;
-	x->write.handle = handle_write;
 	x->end.handle = handle_end;
-	x->tell.handle = handle_tell;
 }
 
 static int begin(struct vdpa_proxy *x, struct dev_host *h)
 {
-	x->changed = (struct ev_fd){
-		.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .ready = config_changed};
-	if (x->changed.fd < 0)
-		return -errno;
-	int r = take_memory(x, h);
+	int r = vdpa_config_init(x);
+
+	if (r < 0)
+		return r;
+	r = take_memory(x, h);
 	if (r < 0)
 		close(x->changed.fd);
 	return r;
@@ -492,7 +355,7 @@ int vdpa_proxy_new(struct dev_host *h, const char *id, struct vdpa *v, struct vi
 		free(x);
 		return r;
 	}
-	refresh(x);
+	vdpa_refresh(x);
 	*ret_dev = &x->p.dev;
 	return 0;
 }

@@ -22,13 +22,32 @@ vhost_tap() {
 	grep -q "test traffic ok" $LOG || bad "$1" "the log lacks 'test traffic ok'"
 }
 
+# pauser: stops the guest and lets it go on, every second, counted.
+pauser() {
+	: >/tmp/pauses
+	while sleep 1; do
+		polyctl vm pause >/dev/null 2>&1 && polyctl vm resume >/dev/null 2>&1 && echo >>/tmp/pauses
+	done
+}
+
+# paused NAME COMMAND...: with a pauser at work.
+paused() {
+	local name=$1 pauser
+	shift
+	pauser &
+	pauser=$!
+	"$@"
+	kill $pauser
+	[ -s /tmp/pauses ] || bad "$name" "was never paused"
+}
+
 suite_vhost_net() {
+	local name="vhost-net over PCI, two pairs of queues: DHCP, pings, 2 MiB each way, paused now and then"
 	modprobe vhost_net 2>/dev/null
 	[ -d /sys/module/vhost_net ] || { echo "skip vhost-net: no module vhost_net in this host" && return; }
-	vhost_tap "vhost-net over PCI: DHCP, pings, 2 MiB each way" --net tap=pvtap0,vhost=on
+	paused "$name" vhost_tap "$name" --cpus boot=2 --net tap=pvtap0,vhost=on,num_queues=4 \
+		--api-socket path=$POLYVISOR_SOCKET
 	vhost_tap "vhost-net over MMIO: DHCP, pings, 2 MiB each way" --net tap=pvtap0,vhost=on,transport=mmio
-	vhost_tap "vhost-net, two pairs of queues: DHCP, pings, 2 MiB each way" --cpus boot=2 \
-		--net tap=pvtap0,vhost=on,num_queues=4
 	mv /dev/vhost-net /dev/vhost-net-away
 	refused "bad input: vhost=on without /dev/vhost-net" 1 "vhost_net" --kernel /guest/kernel --net tap=pvtap0,vhost=on
 	: >/dev/vhost-net
@@ -37,32 +56,53 @@ suite_vhost_net() {
 	mv /dev/vhost-net-away /dev/vhost-net
 }
 
-# vduse: the host's disk as /dev/vhost-vdpa-0, served by a process through the kernel.
+# server: the host's disk as the VDUSE device vduse0; again whenever it ends.
+server() {
+	while :; do
+		qemu-storage-daemon --blockdev driver=host_device,node-name=disk,filename=/dev/vda \
+			--export type=vduse-blk,id=vduse0,node-name=disk,name=vduse0,writable=on </dev/null >/tmp/vduse.log 2>&1
+	done
+}
+
+# vduse: that device as /dev/vhost-vdpa-0.
 vduse() {
 	local i=0
 	modprobe -a vduse vhost_vdpa
-	qemu-storage-daemon --blockdev driver=host_device,node-name=disk,filename=/dev/vda \
-		--export type=vduse-blk,id=vduse0,node-name=disk,name=vduse0,writable=on >/tmp/vduse.log 2>&1 &
+	server &
 	until [ -e /dev/vduse/vduse0 ] || [ $i = 100 ]; do usleep 100000; i=$((i + 1)); done
 	vdpa dev add name vduse0 mgmtdev vduse
 	until [ -c /dev/vhost-vdpa-0 ] || [ $i = 200 ]; do usleep 100000; i=$((i + 1)); done
 }
 
-# vdpa_boot NAME FLAG...
-vdpa_boot() {
+# reboots NAME FLAG...: the second boot finds what the first has written.
+reboots() {
+	local name=$1 pid
+	shift
+	rm -f $LOG
+	vm "$ROOT pv.test=verify,write,verify pv.exit=reboot" "$@" &
+	pid=$!
+	if wait_for "test verify ok" 3 200; then ok "$name"; else bad "$name" "no second boot that verifies"; fi
+	killall -TERM polyvisor
+	wait $pid
+}
+
+# bereft NAME FLAG...: the process behind the device is killed while the guest writes, and another takes over.
+bereft() {
 	local name=$1
 	shift
+	(wait_for "guest ready" 1 200 && killall -9 qemu-storage-daemon && echo >/tmp/killed) &
 	power "$name" "$ROOT pv.test=write,verify,write,verify" test.write.ok test.verify.ok -- "$@"
+	[ -e /tmp/killed ] || bad "$name" "nothing was killed"
 }
 
 suite_vdpa() {
+	local name="vdpa: boots and reboots from a VDUSE disk over PCI, paused now and then"
 	modprobe vduse 2>/dev/null
 	[ -d /sys/module/vduse ] || { echo "skip vdpa: this host's kernel has no VDUSE" && return; }
 	vduse
 	[ -c /dev/vhost-vdpa-0 ] || { bad vdpa "no /dev/vhost-vdpa-0: $(cat /tmp/vduse.log)" && return; }
-	vdpa_boot "vdpa: boots from a VDUSE disk over PCI" --vdpa path=/dev/vhost-vdpa-0
-	power "vdpa: boots from a VDUSE disk over MMIO" "$ROOT pv.test=verify" test.verify.ok -- \
-		--vdpa path=/dev/vhost-vdpa-0,transport=mmio
+	paused "$name" reboots "$name" --vdpa path=/dev/vhost-vdpa-0 --api-socket path=$POLYVISOR_SOCKET
+	bereft "vdpa: a VDUSE disk over MMIO, whose process is killed" --vdpa path=/dev/vhost-vdpa-0,transport=mmio
 	refused "bad input: a vDPA device that is none" 1 "--vdpa" --kernel /guest/kernel --vdpa path=/dev/null
 	refused "bad input: no such vDPA device" 1 "vhost_vdpa" --kernel /guest/kernel --vdpa path=/dev/vhost-vdpa-9
 }
