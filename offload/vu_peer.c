@@ -146,6 +146,16 @@ static void on_failed(struct vu_steps *s, const char *why)
 
 /* ---- the back-end's own requests ---- */
 
+/* Locked. What the driver wrote stays: the peer has been told, or is going to be. True: changed. */
+static bool take_bytes(struct vu_peer *p, uint8_t *config)
+{
+	memcpy(config + p->wrote_from, p->config + p->wrote_from, p->wrote_to - p->wrote_from);
+	if (!memcmp(p->config, config, VU_CONFIG_MAX))
+		return false;
+	memcpy(p->config, config, VU_CONFIG_MAX);
+	return true;
+}
+
 static void got_config(void *arg, int result, const struct vu_msg *reply)
 {
 	struct vu_peer *p = arg;
@@ -161,8 +171,7 @@ static void got_config(void *arg, int result, const struct vu_msg *reply)
 	}
 	{
 		LOCK_SCOPE(&p->lock);
-		changed = memcmp(p->config, config, sizeof(config)) != 0;
-		memcpy(p->config, config, sizeof(config));
+		changed = take_bytes(p, config);
 	}
 	if (changed && p->client)
 		p->client->config_changed(p->client->arg);
@@ -225,10 +234,18 @@ static void open_back(struct vu_peer *p)
 
 /* ---- ready ---- */
 
+/* Config space is fetched once more, for it may have changed before the back-end could say so: a
+ * first connection waits long for its device. */
+static void listen_to(struct vu_peer *p)
+{
+	open_back(p);
+	vu_peer_refresh(p);
+}
+
 /* On control's loop, with the handshake done and judged. */
 static void become_ready(struct vu_peer *p)
 {
-	open_back(p);
+	listen_to(p);
 	if (p->client)
 		p->client->ready(p->client->arg);
 }
@@ -239,13 +256,7 @@ static bool take_config(struct vu_peer *p)
 
 	if (!p->o.config_len || p->o.own_config)
 		return false;
-	/* What the driver wrote, the successor is going to be told. */
-	memcpy(p->offer.config + p->wrote_from, p->config + p->wrote_from,
-		p->wrote_to - p->wrote_from);
-	if (!memcmp(p->config, p->offer.config, VU_CONFIG_MAX))
-		return false;
-	memcpy(p->config, p->offer.config, VU_CONFIG_MAX);
-	return true;
+	return take_bytes(p, p->offer.config);
 }
 
 void vu_peer_shaken(struct vu_peer *p)
@@ -391,7 +402,7 @@ int vu_peer_attach(struct vu_peer *p, struct ev_loop *loop, const struct vu_clie
 		p->fd = -1;
 		p->loop = loop;
 		p->steps.agreed = p->offer.protocol;
-		open_back(p);
+		listen_to(p);
 	}
 	p->client_copy = *c;
 	p->client = &p->client_copy;
