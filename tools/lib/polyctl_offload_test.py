@@ -187,6 +187,23 @@ def guests():
         expect(inspect('_disk0')['front_end']['connections'] == 1, 'connections')
 
 
+    @case('a guest: it sees the new size of its disk')
+    def _():
+        p = subprocess.Popen([POLYVISOR, '--kernel', guest('blk-resize'), '--memory', 'size=64M', '--disk',
+                              f'vhost_user=on,vhost_socket={DIR}/disk.sock'], stdin=subprocess.DEVNULL,
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        try:
+            said = p.stdout.readline()
+            while said.split() and 'sectors' not in said:
+                said += p.stdout.readline()
+            offload('resize', '_disk0', '9M')
+            said += p.communicate(timeout=60)[0]
+        finally:
+            p.kill()
+            p.wait()
+        expect(f'{9 * MIB // 512} sectors now' in said and 'PASS' in said, said)
+
+
 def several():
     """Two processes, one of which ends under the eyes of top."""
     other = f'{DIR}/other.sock'
