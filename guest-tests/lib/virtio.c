@@ -243,16 +243,18 @@ void vdev_queue_enable(const struct vdev *d, unsigned queue, unsigned size, uint
 	}
 }
 
+uint64_t vdev_notify_address(const struct vdev *d, unsigned queue)
+{
+	select_queue(d, queue);
+	return d->notify + mmio_read16(d->common + PC_Q_NOTIFY_OFF) * d->notify_multiplier;
+}
+
 void vdev_notify(const struct vdev *d, unsigned queue)
 {
-	if (d->pci) {
-		select_queue(d, queue);
-		mmio_write16(
-			d->notify + mmio_read16(d->common + PC_Q_NOTIFY_OFF) * d->notify_multiplier,
-			(uint16_t)queue);
-	} else {
+	if (d->pci)
+		mmio_write16(vdev_notify_address(d, queue), (uint16_t)queue);
+	else
 		mmio_write32(d->base + MM_NOTIFY, queue);
-	}
 }
 
 uint32_t vdev_config(const struct vdev *d, unsigned offset, unsigned size)

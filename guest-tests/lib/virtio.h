@@ -53,6 +53,8 @@ unsigned vdev_queue_max(const struct vdev *, unsigned queue);
 void vdev_queue_enable(const struct vdev *, unsigned queue, unsigned size, uint64_t desc,
 	uint64_t avail, uint64_t used);
 void vdev_notify(const struct vdev *, unsigned queue);
+/* PCI: where to write a queue's number to notify it, which need not be asked each time. */
+uint64_t vdev_notify_address(const struct vdev *, unsigned queue);
 uint32_t vdev_config(const struct vdev *, unsigned offset, unsigned size);
 void vdev_set_config8(const struct vdev *, unsigned offset, uint8_t);
 uint64_t vdev_config64(const struct vdev *, unsigned offset);
@@ -109,6 +111,7 @@ struct vq_packed {
 /* Packed: desc to used are NULL, and next_avail and last_used count chains. */
 struct vq {
 	struct vdev *dev;
+	uint64_t notify; /* PCI */
 	unsigned index, size;
 	struct vq_desc *desc, *table; /* table: the indirect one, if it is used */
 	struct vq_avail *avail;

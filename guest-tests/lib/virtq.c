@@ -13,6 +13,7 @@ int vq_open(struct vq *q, struct vdev *d, unsigned i, unsigned size)
 	if (!max)
 		return -1;
 	*q = (struct vq){.dev = d, .index = i, .size = MIN(size, max)};
+	q->notify = d->pci ? vdev_notify_address(d, i) : 0;
 	q->event_idx = d->features & F_EVENT_IDX;
 	q->is_packed = d->features & F_PACKED;
 	if (q->is_packed) {
@@ -116,7 +117,10 @@ void vq_kick(struct vq *q)
 	} else if (READ_ONCE(q->used->flags) & USED_NO_NOTIFY) {
 		return;
 	}
-	vdev_notify(q->dev, q->index);
+	if (q->dev->pci) /* no register but that one: a hypervisor need not be left */
+		mmio_write16(q->notify, (uint16_t)q->index);
+	else
+		vdev_notify(q->dev, q->index);
 }
 
 bool vq_take(struct vq *q, uint32_t *ret_id, uint32_t *ret_length)

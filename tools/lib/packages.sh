@@ -2,7 +2,7 @@
 # Which Debian packages each purpose takes. Sourced after common.sh.
 
 # Groups that tools/setup installs on this machine, in the order that --list shows them.
-PV_GROUPS="build test crash net libvirt cross-x86_64 cross-arm64 cross-riscv64 host-x86_64 host-arm64 host-riscv64"
+PV_GROUPS="build test crash net libvirt bench cross-x86_64 cross-arm64 cross-riscv64 host-x86_64 host-arm64 host-riscv64"
 
 # group_about GROUP
 group_about() {
@@ -12,6 +12,7 @@ group_about() {
 	crash) echo "disassembly in crash reports" ;;
 	net) echo "networks for guests on this machine" ;;
 	libvirt) echo "build libvirt's ch driver, which the libvirt test drives polyvisor with" ;;
+	bench) echo "measure the offload layer against others (tools/bench offload)" ;;
 	cross-*) echo "compile polyvisor for ${1#cross-}" ;;
 	host-*) echo "emulate a ${1#host-} host that has KVM" ;;
 	esac
@@ -36,6 +37,11 @@ group_packages() {
 		echo -n "gcc libc6-dev meson ninja-build pkg-config python3 perl gettext xz-utils xsltproc libxml2-utils "
 		echo -n "libglib2.0-dev libgnutls28-dev libxml2-dev libtirpc-dev libnl-3-dev libnl-route-3-dev libudev-dev "
 		echo "libpciaccess-dev libjson-c-dev libcap-ng-dev libreadline-dev libcurl4-gnutls-dev iproute2 util-linux"
+		;;
+	bench)
+		# qemu-utils for the libraries of the storage daemons.
+		echo "gcc libc6-dev make pkg-config zlib1g-dev curl strace linux-perf qemu-utils"
+		[ "$native" = riscv64 ] || echo "dpdk-dev"
 		;;
 	cross-"$native") ;;
 	cross-x86_64) echo "gcc-x86-64-linux-gnu meson ninja-build pkg-config" ;;
