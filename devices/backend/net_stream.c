@@ -44,7 +44,8 @@ static void listen_for(struct stream *s)
 /* The peer is gone. */
 static void end(struct stream *s)
 {
-	s->ended = s->net.gone = true;
+	s->ended = true;
+	s->net.gone = true;
 	s->in_len = s->out_len = 0;
 	ev_del(&s->watch);
 }
