@@ -5,7 +5,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "devices/backend/block.h"
@@ -44,19 +43,6 @@ static int open_block(const struct served_config *c, int fd, struct block **ret,
 	return block_open(&o, ret, e);
 }
 
-static int open_ram(struct served *s, const struct served_config *c, struct err *e)
-{
-	cleanup_fd int fd = memfd_create("polyvisor-ram-disk", MFD_CLOEXEC);
-	int r;
-
-	if (fd < 0 || ftruncate(fd, (off_t)c->size) < 0)
-		return out_of(c, -errno, e);
-	r = open_block(c, fd, &s->block, e);
-	if (r == 0)
-		steal_fd(&fd);
-	return r;
-}
-
 static int open_file(struct served *s, const struct served_config *c, struct err *e)
 {
 	cleanup_fd int fd = -1;
@@ -79,7 +65,8 @@ static int open_disk(struct served *s, const struct served_config *c, struct err
 
 	switch (c->backend) {
 	case SERVED_RAM:
-		return open_ram(s, c, e);
+		r = block_ram_new(c->size, c->readonly, &s->block);
+		return r < 0 ? out_of(c, r, e) : 0;
 	case SERVED_NULL:
 		r = block_null_new(c->size, c->readonly, &s->block);
 		return r < 0 ? out_of(c, r, e) : 0;

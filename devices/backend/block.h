@@ -82,6 +82,9 @@ int block_open(const struct block_opts *o, struct block **ret_block, struct err 
 /* A disk without a file: reads give zeroes, writes are forgotten. size: bytes, as in struct block.
  * -ENOMEM. */
 int block_null_new(uint64_t size, bool readonly, struct block **ret_block);
+/* A disk in memory, as long as this process lives. It can grow to 64 GiB, or to what it was made
+ * with (less where address space is short: then -EFBIG). Otherwise as block_null_new. */
+int block_ram_new(uint64_t size, bool readonly, struct block **ret_block);
 
 /* Gives the disk another size, which b->size then says; virtio_blk_resize() tells the guest. A disk
  * in memory, or of no file, takes any multiple of 512. A file is cut or grown; 0 means the size it
