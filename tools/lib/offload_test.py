@@ -7,6 +7,7 @@ polyvisor-offload is taken from beside POLYVISOR. Prints "ok NAME", "not ok NAME
 WHY". Those with a guest are skipped where /dev/kvm gives none. The outage is a run of its own, which
 takes long and does little.
 """
+import ctypes
 import os
 import re
 import shutil
@@ -30,6 +31,12 @@ HAVE_KVM = subprocess.run([BINARY, '--probe-kvm'], capture_output=True).returnco
 LOAD, SPIN = rest.guest(CHIP, 'load'), rest.guest(CHIP, 'spin')
 OUTAGE = 70  # seconds: longer than a minute, after which others give a disk up for good
 FAILED = []
+RUNNING = []  # objects with a process of their own, ended after each test, however that went
+
+
+def die_with_us():
+    """In a child before exec: an interrupted test leaves nothing behind."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def say(status, name, why=''):
@@ -56,11 +63,13 @@ class Offload:
         self.log = path(name + '.offload.log')
         self.device = device or f'virtio-blk,path={disk(name + ".disk")}'
         self.start(wait)
+        RUNNING.append(self)
 
     def start(self, wait=True):
         with open(self.log, 'ab') as log:
             self.process = subprocess.Popen([OFFLOAD, '--device', self.device, '--socket', self.socket],
-                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                            preexec_fn=die_with_us)
         if wait:
             until(self.listens, f'listens: {self.said()}')
 
@@ -96,9 +105,15 @@ class Offload:
             return sum(int(w) for w in f.read().rpartition(')')[2].split()[11:13])
 
 
-def vmm(name, kernel, vu, cmdline='', **kw):
+def process(name):
+    v = rest.Vmm(BINARY, DIR, name, args=['-v'], preexec_fn=die_with_us)
+    RUNNING.append(v)
+    return v
+
+
+def vmm(name, kernel, vu, cmdline=''):
     """A machine with one offloaded disk, whose console is name.out."""
-    v = rest.Vmm(BINARY, DIR, name, args=['-v', *kw.pop('args', ())], **kw)
+    v = process(name)
     v.do('vm.create', {'payload': {'kernel': kernel, 'cmdline': f'transport=pci {cmdline}'},
                        'memory': {'size': 64 << 20, 'shared': True},
                        'serial': {'mode': 'File', 'file': path(name + '.out')},
@@ -265,7 +280,7 @@ def tap_vanishes():
     o = Offload('tap', 'virtio-net,tap=pvgone0')
     v = None
     if HAVE_KVM:
-        v = rest.Vmm(BINARY, DIR, 'tap')
+        v = process('tap')
         v.do('vm.create', {'payload': {'kernel': LOAD, 'cmdline': 'transport=pci'},
                            'memory': {'size': 64 << 20, 'shared': True},
                            'serial': {'mode': 'File', 'file': path('tap.out')},
@@ -406,6 +421,11 @@ def check(name, run, *args):
         say('skip' if why else 'ok', name, why or '')
     except (Wrong, Hung, Closed, OSError, subprocess.SubprocessError) as e:
         say('not ok', name, f'{type(e).__name__}: {e}')
+    finally:
+        for x in RUNNING:
+            x.process.kill()
+            x.process.wait()
+        RUNNING.clear()
 
 
 def main():
