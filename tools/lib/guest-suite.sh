@@ -166,9 +166,11 @@ suite_end() {
 	fi
 }
 
-# peer: answers the guest's line with one of ours.
+# peer: answers the guest's line with one of ours; not before it has come, or a slow guest hangs up instead of sending.
 peer() {
-	while :; do echo pong | nc -l -p 7777 >>/tmp/heard 2>/dev/null; done
+	while :; do
+		nc -l -p 7777 -e sh -c 'read -r line && echo "$line" >>/tmp/heard && echo pong' 2>/dev/null
+	done
 }
 
 # judge NAME STATUS: a guest that ended with that status has had an address and an answer, and we its line.
