@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include "offload/test_front.h"
@@ -13,6 +14,7 @@
 
 #define SPLIT (~(VIRTIO_BIT_RING_PACKED | VIRTIO_BIT_EVENT_IDX))
 #define STEPS 30
+#define AREA  8192 /* bytes of the file that is an in-flight area, or a log */
 /* What the fuzzer itself may open meanwhile (a symbolizer), or the back-end still be closing. One
  * descriptor that each input leaks is more, soon. */
 #define FDS_SLACK 16
@@ -21,6 +23,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct front t;
 static bool made;
+static int area_fd;
+static uint8_t *area;
 static unsigned fds_at_start;
 
 struct input {
@@ -80,6 +84,37 @@ static void wild_ring(struct input *in)
 	t.g.t->kick(&t.g, 0);
 }
 
+/* Bytes of the area that the back-end may be using. */
+static void scribble(struct input *in)
+{
+	for (unsigned n = take(in, 1) % 8; n; n--)
+		__atomic_store_n(&area[take(in, 1) & 1 ? take(in, 1) % 48 : take(in, 2) % AREA],
+			(uint8_t)take(in, 1), __ATOMIC_RELAXED);
+}
+
+static void give_area(struct input *in)
+{
+	struct vu_inflight i = {AREA, 0, 1, 16};
+
+	if (take(in, 1) % 8 == 0)
+		i.mmap_size = take(in, 2);
+	if (take(in, 1) % 8 == 0)
+		i.mmap_offset = take(in, 2) & ~7u;
+	if (take(in, 1) % 8 == 0)
+		i.queue_size = take(in, 2);
+	scribble(in);
+	front_send(&t, VU_SET_INFLIGHT_FD, 0, &i, sizeof(i), &area_fd, 1);
+}
+
+static void give_log(struct input *in)
+{
+	struct vu_log l = {take(in, 2) % (AREA + 2), take(in, 1) & 1 ? take(in, 2) : 0};
+	uint64_t f = t.g.negotiated ^ (take(in, 1) & 1 ? VU_F_LOG_ALL : 0);
+
+	front_send(&t, VU_SET_LOG_BASE, 0, &l, sizeof(l), &area_fd, 1);
+	front_send(&t, VU_SET_FEATURES, 0, &f, sizeof(f), NULL, 0);
+}
+
 static void state(struct input *in, uint32_t request)
 {
 	struct vu_vring_state s = {take(in, 1) % 2, take(in, 1) % 3};
@@ -98,7 +133,7 @@ static void listen_up(void)
 
 static void step(struct input *in)
 {
-	switch (take(in, 1) % 12) {
+	switch (take(in, 1) % 16) {
 	case 0:
 		state(in, VU_SET_VRING_ENABLE);
 		break;
@@ -120,6 +155,15 @@ static void step(struct input *in)
 	case 6:
 	case 7:
 		wild_ring(in);
+		break;
+	case 8:
+		give_area(in);
+		break;
+	case 9:
+		give_log(in);
+		break;
+	case 10:
+		scribble(in);
 		break;
 	default:
 		wild_message(in);
@@ -145,6 +189,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!made) {
 		front_init(&t, false);
 		made = true;
+		area_fd = front_memfd(AREA, true);
+		area = mmap(NULL, AREA, PROT_READ | PROT_WRITE, MAP_SHARED, area_fd, 0);
+		must(area != MAP_FAILED);
 		honest();
 	}
 	front_hang_up(&t);

@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include "offload/test_front.h"
@@ -220,4 +221,53 @@ Test(vu_hostile, back_ends_channel_talks_back)
 	close(pair[1]);
 	cr_expect(recv(pair[0], pair, 1, 0) <= 0, "that channel is closed");
 	cr_expect(front_get_u64(&t, VU_GET_FEATURES), "and only that");
+}
+
+/* Logs and areas as large as can be said, in files that are as large as they say, and over again:
+ * what is mapped goes with the front-end, and nothing is written that was not to be. */
+Test(vu_hostile, huge_logs_and_areas)
+{
+	int fd = memfd_create("huge", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	struct vu_inflight i = {1ull << 40, 0, 1, 16};
+	struct vu_log l = {1ull << 40, 0};
+	struct vu_msg m;
+
+	cr_assert_eq(ftruncate(fd, 1ll << 40), 0);
+	for (int round = 0; round < 20; round++) {
+		front_start(&t, SPLIT);
+		for (int n = 0; n < 5; n++) {
+			front_send(&t, VU_SET_LOG_BASE, 0, &l, sizeof(l), &fd, 1);
+			cr_assert(front_receive(&t, &m));
+			cr_expect_eq(front_ask(&t, VU_SET_INFLIGHT_FD, &i, sizeof(i), &fd, 1), 0u);
+			cr_expect_eq(front_ask_u64(&t, VU_SET_FEATURES,
+					     t.g.negotiated ^ (n & 1 ? VU_F_LOG_ALL : 0)),
+				0u);
+			cr_expect(front_read_sector(&t, n));
+		}
+		front_hang_up(&t);
+	}
+	close(fd);
+}
+
+/* The front-end's own in-flight area changes under the ring's hands all the time. */
+Test(vu_hostile, area_that_is_never_still)
+{
+	int fd = front_memfd(8192, true);
+	uint8_t *area = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	struct vu_inflight i = {8192, 0, 1, 16};
+
+	for (int round = 0; round < 20; round++) {
+		front_greet(&t, round & 1 ? SPLIT : ~VIRTIO_BIT_EVENT_IDX);
+		cr_expect_eq(front_ask(&t, VU_SET_INFLIGHT_FD, &i, sizeof(i), &fd, 1), 0u);
+		*(uint16_t *)(area + 8) = 0; /* a new one */
+		guest_queue_init(&t.g, 0, 16);
+		for (int n = 0; n < 20; n++) {
+			for (int k = 0; k < 1024; k++)
+				__atomic_store_n(&area[k], (uint8_t)(k * n), __ATOMIC_RELAXED);
+			cr_expect(front_read_sector(&t, n), "it is not read back");
+		}
+		front_hang_up(&t);
+	}
+	munmap(area, 8192);
+	close(fd);
 }
