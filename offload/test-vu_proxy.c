@@ -361,6 +361,28 @@ Test(vu_proxy, a_silent_back_end_holds_nobody_up)
 	rig_fini(&r);
 }
 
+/* It is silent when the driver comes: memory, the area and rings are under way. */
+Test(vu_proxy, a_back_end_silent_from_the_start_holds_nobody_up)
+{
+	struct rig r;
+	uint64_t at;
+
+	rig_init(&r, &guest_mmio, 0, 30000);
+	r.b.stall = true;
+	run_driver(&r);
+	submit(&r.r.g, VIRTIO_BLK_T_OUT, 2, 0x22);
+	guest_rig_pause(&r.r);
+	guest_rig_resume(&r.r);
+	cr_assert(guest_reset(&r.r.g));
+	backend_stop(&r.b); /* what it has swallowed, it will not answer */
+	r.b.stall = false;
+	backend_start(&r.b);
+	run_driver(&r);
+	at = submit(&r.r.g, VIRTIO_BLK_T_OUT, 3, 0x33);
+	finish(&r.r.g, at, "write of the next driver");
+	rig_fini(&r);
+}
+
 /* A successor that offers less than the driver was promised is not taken. */
 Test(vu_proxy, a_lesser_successor_is_refused)
 {
@@ -400,7 +422,7 @@ Test(vu_proxy, config_changes_reach_the_guest)
 		usleep(1000);
 	}
 	cr_expect_eq(g->t->config(g, 0, 4), 2049u);
-	cr_expect_eq(fake_read(&r.r.f, g->base + 0xfc, 4), 1u);	    /* generation */
+	cr_expect_eq(fake_read(&r.r.f, g->base + 0xfc, 4), 1u); /* generation */
 	rig_fini(&r);
 }
 
