@@ -91,6 +91,14 @@ static unsigned lines_with(const char *file, const char *name, unsigned *ret_num
 	return n;
 }
 
+/* What a front-end brought is given back in its own time, memory last. */
+static void front_ends_memory_becomes(unsigned n)
+{
+	for (int i = 0; i < 10000 && lines_with("maps", "memfd:front", NULL) != n; i++)
+		usleep(1000);
+	cr_expect_eq(lines_with("maps", "memfd:front", NULL), n);
+}
+
 /* ---- the client ---- */
 
 struct answer {
@@ -359,9 +367,8 @@ Test(control, counts_what_a_front_end_does_and_keeps_nothing_of_it)
 		cr_expect_eq(number("_disk0", "front_end.memory_regions"), 1);
 		cr_expect_eq(lines_with("maps", "memfd:front", NULL), 1u);
 		front_hang_up(&t);
-		for (int i = 0; i < 10000 && !health_is("_disk0", "waiting"); i++)
-			usleep(1000);
-		cr_expect_eq(lines_with("maps", "memfd:front", NULL), 0u);
+		front_ends_memory_becomes(0);
+		cr_expect(health_is("_disk0", "waiting"));
 		if (round == 1) /* the device's thread and its io_uring stay */
 			before = open_fds();
 		fds_become(before);
@@ -426,6 +433,41 @@ Test(control, removes_a_device_under_its_front_end)
 	cr_expect(front_read_sector(&a, 0));
 	front_hang_up(&a);
 	front_hang_up(&b);
+}
+
+/* All at once, twice: what they brought is given back. */
+Test(control, many_front_ends)
+{
+	static struct front t[32];
+	const unsigned n = sizeof(t) / sizeof(t[0]);
+	unsigned kept = 0;
+	char name[16];
+
+	for (unsigned i = 0; i < n; i++) {
+		snprintf(name, sizeof(name), "%u", i);
+		add_ram(name, ",\"queues\":2");
+	}
+	for (int round = 0; round < 2; round++) {
+		for (unsigned i = 0; i < n; i++) {
+			snprintf(name, sizeof(name), "%u", i);
+			front(&t[i], name);
+			front_start(&t[i], VIRTIO_BIT_VERSION_1);
+			cr_assert(front_read_sector(&t[i], 0));
+		}
+		cr_expect_eq(lines_with("maps", "memfd:front", NULL), n);
+		for (unsigned i = 0; i < n; i++)
+			front_hang_up(&t[i]);
+		front_ends_memory_becomes(0);
+		if (round == 0)
+			kept = open_fds();
+		fds_become(kept);
+	}
+	for (unsigned i = 0; i < n; i++) {
+		char path[40];
+
+		snprintf(path, sizeof(path), "/api/v1/devices/_disk%u", i);
+		cr_expect_eq(call("DELETE", path, "", -1, &last), 204u);
+	}
 }
 
 /* As many as there may be, by one process: what each costs, that they sleep, that SIGTERM removes
