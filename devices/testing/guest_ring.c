@@ -162,11 +162,21 @@ __attribute__((noinline, no_sanitize("thread"))) static void spoil_ids(
 		slot(g, q, i)->id = id;
 }
 
+/* Chains that the device knows of already, too: their heads are out of range. */
+static void spoil_heads(struct guest_driver *g, unsigned q, uint16_t size)
+{
+	uint16_t *head = guest_ptr(g, g->q[q].avail + 4, 2 * size);
+
+	for (unsigned i = 0; i < size; i++)
+		__atomic_store_n(&head[i], size, __ATOMIC_RELAXED);
+}
+
 void guest_break_ring(struct guest_driver *g, unsigned q)
 {
 	uint16_t size = g->q[q].size;
 
 	if (!g->q[q].packed) {
+		spoil_heads(g, q, size);
 		guest_set_avail_idx(g, q, g->q[q].avail_idx + size + 1000);
 		return;
 	}
