@@ -173,6 +173,8 @@ static void value_row(struct table *t, const char *key, const json_t *v)
 
 	if (json_is_string(v))
 		snprintf(buf, sizeof(buf), "%s", json_string_value(v));
+	else if (json_is_real(v))
+		snprintf(buf, sizeof(buf), "%.1f", json_real_value(v));
 	else if (!json_is_array(v))
 		buf[json_dumpb(v, buf, sizeof(buf) - 1, JSON_ENCODE_ANY) % sizeof(buf)] = '\0';
 	json_array_foreach (v, i, one)
@@ -192,7 +194,7 @@ static void object_rows(struct table *t, const char *prefix, const json_t *objec
 		char path[80];
 
 		snprintf(path, sizeof(path), "%s%s", prefix, key);
-		if (!json_is_null(v) && !json_is_object(v) && strcmp(key, "queues"))
+		if (!json_is_null(v) && !json_is_object(v) && !json_is_object(json_array_get(v, 0)))
 			value_row(t, path, v);
 	}
 }

@@ -160,23 +160,53 @@ static void add_row(struct table *t, const struct call *c, const char *name, con
 		cell_number(json_object_get(r, "poll_percent"), 1, "").text, health, since);
 }
 
-/* A device with one queue is one row. */
+/* One row says it all where one queue does. */
+static bool worth_a_row(const json_t *queue)
+{
+	return json_is_true(json_object_get(queue, "running")) ||
+	       json_integer_value(json_object_get(queue, "requests"));
+}
+
+static unsigned worthy(const json_t *queues)
+{
+	unsigned n = 0;
+	const json_t *q;
+	size_t i;
+
+	json_array_foreach (queues, i, q)
+		n += worth_a_row(q);
+	return n;
+}
+
+/* Ids are unique in a process only. */
+static void name_device(const struct call *c, const json_t *d, char *buf, size_t cap)
+{
+	const char *id = json_string_value(json_object_get(d, "id"));
+	const char *process = json_string_value(json_object_get(d, "process"));
+	const char *slash = process ? strrchr(process, '/') : NULL;
+
+	if (c->nsockets > 1 && process)
+		snprintf(buf, cap, "%s:%s", slash ? slash + 1 : process, id ? id : "");
+	else
+		snprintf(buf, cap, "%s", id ? id : "");
+}
+
 static void device_rows(struct table *t, const struct call *c, const json_t *d)
 {
 	const json_t *queues = json_object_get(d, "queues"), *q;
+	char name[160];
 	size_t i;
 
-	add_row(t, c, json_string_value(json_object_get(d, "id")), "", d,
-		json_string_value(json_object_get(d, "health")),
+	name_device(c, d, name, sizeof(name));
+	add_row(t, c, name, "", d, json_string_value(json_object_get(d, "health")),
 		cell_since(json_object_get(d, "connected_seconds")).text);
-	if (json_array_size(queues) < 2)
+	if (worthy(queues) < 2)
 		return;
 	json_array_foreach (queues, i, q) {
 		char index[24];
 
 		snprintf(index, sizeof(index), "%zu", i);
-		if (json_is_true(json_object_get(q, "running")) ||
-			json_integer_value(json_object_get(q, "requests")))
+		if (worth_a_row(q))
 			add_row(t, c, "", index, q, "", "");
 	}
 }
