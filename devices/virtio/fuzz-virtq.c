@@ -5,7 +5,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include "devices/virtio/virtq.h"
+#include "devices/virtio/virtq_burst.h"
 #include "vmm/base/num.h"
 
 #define SIZE  16
@@ -114,11 +114,31 @@ struct kept {
 	unsigned n;
 };
 
+/* A burst, of which some are put back. */
+static void serve_burst(struct virtq *q, struct input *in)
+{
+	struct virtq_burst b;
+	unsigned n = virtq_pop_burst(q, &b, take(in, 1) % (VIRTQ_BURST + 1)), keep;
+
+	check(n <= SIZE);
+	for (unsigned i = 0; i < n; i++) {
+		uint64_t off = (uint8_t *)b.buf[i].iov_base - mem.region[0].host;
+
+		check(b.head[i] < SIZE && b.buf[i].iov_len);
+		check(off < RAM && b.buf[i].iov_len <= RAM - off);
+	}
+	keep = n - (rarely(in) ? take(in, 1) % (n + 1) : 0);
+	virtq_push_burst(q, &b, keep, take(in, 1) & 1);
+	virtq_unpop(q, n - keep);
+}
+
 static void serve(struct virtq *q, struct kept *kept, struct input *in)
 {
 	static struct virtq_chain c;
 	int n = 0, r;
 
+	if (take(in, 1) & 1)
+		serve_burst(q, in);
 	while ((r = virtq_pop(q, &c)) > 0) {
 		check(++n <= SIZE);
 		check_chain(&c);

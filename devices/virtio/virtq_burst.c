@@ -5,12 +5,6 @@
 #include "devices/virtio/virtq_priv.h"
 #include "vmm/base/num.h"
 
-struct split_desc {
-	uint64_t addr;
-	uint32_t len;
-	uint16_t flags, next;
-};
-
 struct split_avail {
 	uint16_t flags, idx, ring[];
 };
@@ -27,97 +21,119 @@ struct split_used {
 #define PACKED_AVAIL (1 << 7)
 #define PACKED_USED  (1 << 15)
 
-/* Buffers lie mostly in the region of the one before. */
-static void *look_elsewhere(
-	const struct guest_mem *m, const struct mem_region **last, uint64_t addr, uint32_t len)
-{
-	unsigned n = __atomic_load_n(&m->n, __ATOMIC_ACQUIRE); /* regions may be added */
+/* Where a buffer is looked for first: the region of the one before, in registers. */
+struct near {
+	uint64_t gpa, size;
+	uint8_t *host;
+};
 
-	for (unsigned i = 0; i < n; i++)
-		if (addr - m->region[i].gpa < m->region[i].size)
-			*last = &m->region[i];
-	return guest_mem_ptr(m, addr, len);
+/* The region of [addr, addr+len), or one that is as good as none. */
+static __attribute__((noinline)) struct near find(
+	const struct guest_mem *m, uint64_t addr, uint32_t len)
+{
+	uint8_t *host = guest_mem_ptr(m, addr, len);
+
+	for (unsigned i = 0; host && i < m->n; i++) {
+		const struct mem_region *r = &m->region[i];
+
+		if (addr - r->gpa < r->size)
+			return (struct near){r->gpa, r->size, r->host};
+	}
+	return (struct near){0};
 }
 
-/* Takes a descriptor if it is a whole chain and lies in memory. */
-static inline bool take(const struct virtq *q, const struct mem_region **last, uint64_t addr,
-	uint32_t len, uint16_t flags, struct iovec *ret)
+/* The buffer's place in our memory; NULL when it lies in none, or is empty. */
+static inline uint8_t *host_of(
+	const struct guest_mem *m, struct near *near, uint64_t addr, uint64_t len)
 {
-	const struct mem_region *r = *last;
-	uint64_t off = addr - r->gpa;
+	uint64_t off = addr - near->gpa;
 
-	if (flags & OTHER_KINDS)
-		return false;
-	ret->iov_len = len;
-	if (len && off < r->size && len <= r->size - off)
-		ret->iov_base = r->host + off;
-	else
-		ret->iov_base = look_elsewhere(q->mem, last, addr, len);
-	__builtin_prefetch(ret->iov_base);
-	return ret->iov_base;
+	if (__builtin_expect(off < near->size && len - 1 < near->size - off, true))
+		return near->host + off;
+	*near = find(m, addr, len);
+	return near->host ? near->host + (addr - near->gpa) : NULL;
+}
+
+/* Half a descriptor, once. */
+static inline uint64_t load64(const uint8_t *ring, unsigned i, unsigned half)
+{
+	return __atomic_load_n((const uint64_t *)(ring + 16 * (size_t)i) + half, __ATOMIC_RELAXED);
 }
 
 static unsigned pop_split(struct virtq *q, struct virtq_burst *ret, unsigned max)
 {
-	const struct mem_region *last = &q->mem->region[0];
 	struct virtq_split *v = &q->split;
 	const struct split_avail *a = (const struct split_avail *)v->avail;
-	uint16_t mask = q->size - 1;
+	const uint8_t *table = v->desc;
+	const struct guest_mem *m = q->mem;
 	uint16_t seen = __atomic_load_n(&a->idx, __ATOMIC_ACQUIRE), ahead = seen - v->avail_idx;
-	unsigned n;
+	unsigned size = q->size, at = v->avail_idx, n;
+	struct near near = {0};
 
-	if (ahead > q->size)
+	if (ahead > size)
 		return 0;
 	max = MIN(max, (unsigned)ahead);
-	for (n = 0; n < max; n++) {
-		uint16_t head =
-			__atomic_load_n(&a->ring[(v->avail_idx + n) & mask], __ATOMIC_RELAXED);
-		struct split_desc d;
+	for (n = 0; n < max; n++, at++) {
+		unsigned head = __atomic_load_n(&a->ring[at & (size - 1)], __ATOMIC_RELAXED);
+		uint64_t rest;
+		uint8_t *host;
 
-		if (head >= q->size)
+		if (head >= size)
 			break;
-		virtq_load_desc(v->desc, head, &d);
-		if (!take(q, &last, d.addr, d.len, d.flags, &ret->buf[n]))
+		rest = load64(table, head, 1); /* len, flags, next */
+		if (rest >> 32 & OTHER_KINDS)
 			break;
+		host = host_of(m, &near, load64(table, head, 0), (uint32_t)rest);
+		if (!host)
+			break;
+		__builtin_prefetch(host);
+		ret->buf[n] = (struct iovec){host, (uint32_t)rest};
 		ret->head[n] = head;
 	}
-	v->avail_idx += n;
+	v->avail_idx = at;
 	v->seen = seen;
 	return n;
 }
 
-static inline uint16_t as_available(bool wrap)
-{
-	return wrap ? PACKED_AVAIL : PACKED_USED;
-}
-
 static unsigned pop_packed(struct virtq *q, struct virtq_burst *ret, unsigned max)
 {
-	const struct mem_region *last = &q->mem->region[0];
 	struct virtq_packed *v = &q->packed;
-	const struct virtq_packed_desc *ring = (const struct virtq_packed_desc *)v->ring;
-	struct virtq_place at = v->avail;
-	uint16_t order_at = v->order_at;
-	unsigned n;
+	const uint8_t *ring = v->ring;
+	const struct guest_mem *m = q->mem;
+	unsigned size = q->size, slot = v->avail.slot, order_at = v->order_at, n;
+	unsigned offered = v->avail.wrap ? PACKED_AVAIL : PACKED_USED;
+	struct near near = {0};
 
-	max = MIN(max, (unsigned)(q->size - v->in_flight));
+	max = MIN(max, size - v->in_flight);
 	for (n = 0; n < max; n++) {
-		uint16_t flags = __atomic_load_n(&ring[at.slot].flags, __ATOMIC_ACQUIRE);
-		struct virtq_packed_desc d;
+		unsigned flags = __atomic_load_n(
+			(const uint16_t *)(ring + 16 * (size_t)slot) + 7, __ATOMIC_ACQUIRE);
+		uint64_t rest;
+		uint16_t id;
+		uint8_t *host;
 
-		if ((flags & (PACKED_AVAIL | PACKED_USED)) != as_available(at.wrap))
+		/* The driver's offer, and no chain or other kind. */
+		if ((flags & (PACKED_AVAIL | PACKED_USED | OTHER_KINDS)) != offered)
 			break;
-		virtq_load_desc(v->ring, at.slot, &d);
-		if (d.id >= q->size || v->ndesc[d.id])
+		rest = load64(ring, slot, 1); /* len, id, flags */
+		id = rest >> 32;
+		if (id >= size || v->ndesc[id])
 			break;
-		if (!take(q, &last, d.addr, d.len, flags, &ret->buf[n]))
+		host = host_of(m, &near, load64(ring, slot, 0), (uint32_t)rest);
+		if (!host)
 			break;
-		ret->head[n] = v->order[order_at] = d.id;
-		v->ndesc[d.id] = 1;
-		order_at = order_at + 1 == q->size ? 0 : order_at + 1;
-		virtq_forward(q, &at, 1);
+		__builtin_prefetch(host);
+		ret->buf[n] = (struct iovec){host, (uint32_t)rest};
+		ret->head[n] = v->order[order_at] = id;
+		v->ndesc[id] = 1;
+		if (++order_at == size)
+			order_at = 0;
+		if (++slot == size) {
+			slot = 0;
+			offered ^= PACKED_AVAIL | PACKED_USED;
+		}
 	}
-	v->avail = at;
+	v->avail = (struct virtq_place){slot, offered & PACKED_AVAIL};
 	v->order_at = order_at;
 	v->in_flight += n;
 	return n;
