@@ -32,29 +32,41 @@ bool vdpa_has(const struct vdpa *v, unsigned backend_feature)
 
 /* ---- config space ---- */
 
-struct config {
-	struct vhost_vdpa_config h;
-	uint8_t bytes[VDPA_CONFIG_MAX];
+/* What the ioctls take, with room for the bytes at its end. */
+union config {
+	uint8_t room[sizeof(struct vhost_vdpa_config) + VDPA_CONFIG_MAX];
+	uint32_t aligned;
 };
-_Static_assert(sizeof(struct vhost_vdpa_config) == offsetof(struct config, bytes), "as the kernel");
+
+static struct vhost_vdpa_config *part(union config *c, uint32_t off, uint32_t len)
+{
+	struct vhost_vdpa_config *h = (struct vhost_vdpa_config *)c->room;
+
+	*c = (union config){0};
+	h->off = off;
+	h->len = len;
+	return h;
+}
 
 int vdpa_config_get(struct vdpa *v, uint8_t ret[VDPA_CONFIG_MAX])
 {
-	struct config c = {.h.len = v->config_len};
+	union config c;
+	struct vhost_vdpa_config *h = part(&c, 0, v->config_len);
 	struct vhost any = {.fd = v->vhost.fd};
-	int r = v->config_len ? VHOST_CALL(&any, VHOST_VDPA_GET_CONFIG, &c) : 0;
+	int r = v->config_len ? VHOST_CALL(&any, VHOST_VDPA_GET_CONFIG, h) : 0;
 
 	if (r >= 0)
-		memcpy(ret, c.bytes, sizeof(c.bytes));
+		memcpy(ret, h->buf, VDPA_CONFIG_MAX);
 	return MIN(r, 0);
 }
 
 int vdpa_config_set(struct vdpa *v, uint32_t off, const void *buf, uint32_t len)
 {
-	struct config c = {.h.off = off, .h.len = len};
+	union config c;
+	struct vhost_vdpa_config *h = part(&c, off, len);
 
-	memcpy(c.bytes, buf, MIN(len, (uint32_t)VDPA_CONFIG_MAX));
-	return MIN(VHOST_CALL(&v->vhost, VHOST_VDPA_SET_CONFIG, &c), 0);
+	memcpy(h->buf, buf, MIN(len, (uint32_t)VDPA_CONFIG_MAX));
+	return MIN(VHOST_CALL(&v->vhost, VHOST_VDPA_SET_CONFIG, h), 0);
 }
 
 /* ---- memory ---- */

@@ -57,7 +57,7 @@ void vhost_fake_forget(void)
 }
 
 /* Notes one call; 0, or the error that it is to fail with. */
-static int note(const char *fmt, ...)
+static int __attribute__((format(printf, 1, 2))) note(const char *fmt, ...)
 {
 	size_t n = strlen(f->said);
 	va_list ap;
