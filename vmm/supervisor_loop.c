@@ -37,6 +37,7 @@ struct keeper {
 	char said[200];
 	size_t nsaid;
 	struct supervisor_status status;
+	bool no_files; /* why the last start failed: one of fd could not be opened again */
 	bool over;
 	struct sup_request request; /* the one at hand */
 };
@@ -132,6 +133,7 @@ static int start(struct keeper *k)
 {
 	int fd[SUPERVISOR_FDS], said[2], r = open_fds(k, fd);
 
+	k->no_files = r < 0;
 	if (r < 0)
 		return r;
 	/* Ours does not block, its own does: what it says is not lost. */
@@ -265,7 +267,11 @@ static void answer(struct keeper *k, const struct sup_request *q, const int *fd,
 		reply.result = keep(k);
 	else if (q->op == SUP_STOP)
 		stop(k);
-	if (reply.result == -ENOENT)
+	if (reply.result < 0 && k->no_files)
+		snprintf(reply.why, sizeof(reply.why),
+			"a file that it is given cannot be opened again: %s",
+			strerrordesc_np(-reply.result));
+	else if (reply.result == -ENOENT)
 		snprintf(reply.why, sizeof(reply.why),
 			"it is neither beside polyvisor nor in $PATH; install it");
 	else if (reply.result < 0)
