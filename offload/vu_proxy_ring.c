@@ -5,6 +5,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 #include "offload/vu_proxy_priv.h"
+#include "vmm/base/cleanup.h"
 #include "vmm/base/num.h"
 
 static uint16_t used_index(const struct proxy_queue *q)
@@ -257,12 +258,19 @@ void vu_proxy_stopped(struct proxy_queue *q, const struct ring_place *at)
 		end_reset(q->proxy);
 }
 
-/* Without a peer. */
+static bool resetting(struct vu_proxy *p)
+{
+	LOCK_SCOPE(&p->lock);
+
+	return p->resetting;
+}
+
+/* Without a peer. A reset does not ask where the ring stands. */
 static void stop_alone(struct proxy_queue *q)
 {
 	struct ring_place at;
 
-	if (!find_place(q, &at))
+	if (!find_place(q, &at) && !resetting(q->proxy))
 		give_up(q);
 	vu_proxy_stopped(q, &at);
 }
