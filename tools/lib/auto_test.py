@@ -9,6 +9,7 @@ import fcntl
 import glob
 import json
 import os
+import re
 import shutil
 import signal
 import struct
@@ -129,7 +130,7 @@ def killed_under_load(image, ring, wait, kills=5):
 
     def done():
         with open(log, encoding='utf-8') as f:
-            words = [l.split()[1] for l in f if l.startswith('load ') and l.split()[1].isdigit()]
+            words = re.findall(r'^load (\d+)\n', f.read(), re.M)
         if p.poll() is not None:
             raise Wrong(f'it ended with {p.returncode}')
         return int(words[-1]) if words else 0
