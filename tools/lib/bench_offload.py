@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The parts of `tools/bench offload`: devices outside the VMM, against others that serve them.
 
-The server is pinned to the first CPU, the client to the last. Servers that are compared run in turn, and
+The server is pinned to the first CPU, the client to the last; with --realtime nothing else runs on them
+meanwhile. Servers that are compared run in turn, and
 a figure is the median of the paired ratios: this swings less than the figures themselves, which a busy
 machine moves by a factor of ten. Counts come first, because they do not swing.
 """
@@ -21,12 +22,14 @@ import rest
 TREE = rest.TREE
 PEERS = None
 DIR = None
+REALTIME = False
 SERVER, CLIENT = '0', str(os.cpu_count() - 1)
 DISK = 1 << 30
 
 
-def prepare():
-    global DIR
+def prepare(realtime):
+    global DIR, REALTIME
+    REALTIME = realtime
     DIR = tempfile.mkdtemp(prefix='polyvisor-bench-')
     return DIR
 
@@ -55,10 +58,17 @@ def disk_file():
     return name
 
 
-def ticks_of(pid):
-    """CPU time of a process, in seconds."""
-    with open(f'/proc/{pid}/stat', encoding='utf-8') as f:
-        return sum(int(w) for w in f.read().rpartition(')')[2].split()[11:13]) / os.sysconf('SC_CLK_TCK')
+def cpu_of(pid):
+    """CPU time of a process's threads, in seconds."""
+    total = 0
+    for task in os.listdir(f'/proc/{pid}/task'):
+        with open(f'/proc/{pid}/task/{task}/schedstat', encoding='utf-8') as f:
+            total += int(f.read().split()[0])
+    return total / 1e9
+
+
+def on(cpu):
+    return [*(['chrt', '--fifo', '1'] if REALTIME else []), 'taskset', '-c', cpu]
 
 
 class Server:
@@ -71,7 +81,7 @@ class Server:
                 os.unlink(s)
         argv = [w.replace('SOCKET', self.socket).replace('API', self.api) for w in argv]
         self.log = open(path('server.log'), 'w', encoding='utf-8')
-        self.process = subprocess.Popen(['taskset', '-c', SERVER, *argv], stdin=subprocess.DEVNULL,
+        self.process = subprocess.Popen([*on(SERVER), *argv], stdin=subprocess.DEVNULL,
                                         stdout=self.log, stderr=self.log)
         end = time.time() + 20
         while not os.path.exists(self.socket):
@@ -89,7 +99,7 @@ class Server:
         self.log.close()
 
     def cpu(self):
-        return ticks_of(self.process.pid)
+        return cpu_of(self.process.pid)
 
     def counts(self):
         """Of polyvisor-offload: sums over all queues."""
@@ -116,8 +126,8 @@ def daemon(kind, version):
 
 
 def fio(server, rw, size, depth, seconds):
-    """(I/Os per second, mean latency in µs, I/Os)"""
-    p = subprocess.run(['taskset', '-c', CLIENT, f'{peers()}/fio', '--name=v', '--ioengine=libblkio',
+    """I/Os per second, mean latency in µs, I/Os."""
+    p = subprocess.run([*on(CLIENT), f'{peers()}/fio', '--name=v', '--ioengine=libblkio',
                         '--libblkio_driver=virtio-blk-vhost-user', f'--libblkio_path={server.socket}',
                         '--libblkio_wait_mode=block', '--thread', f'--rw={rw}', f'--bs={size}',
                         f'--iodepth={depth}', '--time_based', f'--runtime={seconds}', f'--size={DISK}',
@@ -169,12 +179,16 @@ def bench_block(o):
         return [{'what': 'block', 'skipped': 'no fio with libblkio'}]
     for kind in ('null', 'file'):
         for rw, size, depth in LOADS:
+            if o.load and o.load not in f'{kind} {rw} {size} {depth}':
+                continue
             servers = [ours(kind, 0), ours(kind, 25), daemon(kind, '7'), daemon(kind, '10')]
             seen = {name: [] for name, _ in servers}
             for _ in range(o.pairs):
                 for server in servers:
                     with Server(*server) as s:
-                        seen[server[0]].append(fio(s, rw, size, depth, o.seconds))
+                        before = s.cpu()
+                        got = fio(s, rw, size, depth, o.seconds)
+                        seen[server[0]].append((*got, (s.cpu() - before) * 1e9 / got[2]))
             rows += block_rows(f'{kind}, {rw} {size}, depth {depth}', depth, seen, o.pairs)
     return rows
 
@@ -188,17 +202,19 @@ def block_rows(what, depth, seen, n):
         ratios = [mine[at] / best(a[at], b[at])
                   for mine, a, b in zip(seen[poll], seen['q-s-d 7'], seen['q-s-d 10'])]
         mid = {name: round(statistics.median(x[at] for x in seen[name]), 1) for name in seen}
+        cpu = {name: round(statistics.median(x[3] for x in seen[name])) for name in seen}
         rows.append({'what': f'{what}, {poll}', 'ratio': round(statistics.median(ratios), 3),
                      'goal': '<= 0.8' if depth == 1 else '>= 1.5' if '4k' in what else None,
                      f'ours_{unit}': mid[poll], f'qsd7_{unit}': mid['q-s-d 7'],
-                     f'qsd10_{unit}': mid['q-s-d 10'], 'rounds': n})
+                     f'qsd10_{unit}': mid['q-s-d 10'], 'cpu_ns': cpu[poll], 'qsd7_cpu_ns': cpu['q-s-d 7'],
+                     'qsd10_cpu_ns': cpu['q-s-d 10'], 'rounds': n})
     return [{k: v for k, v in r.items() if v is not None} for r in rows]
 
 
 # ---- networks ----
 
 def testpmd(name, cpu, vdev, *args):
-    return ['taskset', '-c', cpu, 'dpdk-testpmd', '--lcores', f'0@{cpu},1@{cpu}', '--no-huge', '-m', '256', '--no-pci',
+    return [*on(cpu), 'dpdk-testpmd', '--lcores', f'0@{cpu},1@{cpu}', '--no-huge', '-m', '256', '--no-pci',
             f'--file-prefix={name}{os.getpid()}', '--vdev', vdev, '--', '--total-num-mbufs=16384', '--auto-start',
             '--stats-period', '1', '--no-mlockall', *args]
 
