@@ -147,6 +147,19 @@ Test(offload, the_command_line)
 	refused_with_socket("--device virtio-blk,backend=ram,size=1M,direct=on", 2, "direct");
 	refused_with_socket(
 		"--device virtio-blk,backend=ram,size=1M,queue_size=100", 2, "power of two");
+	refused_with_socket(
+		"--device virtio-blk,backend=ram,size=1M,queues=17", 2, "between 1 and 16");
+	refused_with_socket(
+		"--device virtio-blk,backend=ram,size=1M,poll=101", 2, "between 0 and 100");
+	refused_with_socket("--device virtio-blk,backend=ram,size=1M,socket=/x", 2, "has one");
+	refused_with_socket("--device virtio-net,backend=null,queues=9", 2, "between 1 and 8");
+	refused_with_socket("--device virtio-net,backend=passt,queues=2", 2, "has one pair");
+	refused_with_socket("--device virtio-net,backend=null,tap=t0", 2, "backend=tap");
+	refused_with_socket("--device virtio-net,fd=0,queues=2", 2, "one queue of a tap");
+	refused_with_socket("--sandbox maybe", 2, "allowed: on, off, log");
+	refused("--api-socket /a --api-socket /b", 2, "--api-socket: given twice");
+	refused("--api-socket path=/nowhere/s", 1, "--api-socket path=/nowhere/s");
+	refused("--api-socket fd=0", 2, "not a listening unix socket");
 	refused_with_socket("--device virtio-net,backend=passt,tap=t0", 2, "backend=tap");
 	refused_with_socket("--device virtio-net,tap=t0,fd=3", 2, "one of tap and fd");
 	refused_with_socket("--device virtio-net,forward=x", 2, "backend=passt");
