@@ -259,12 +259,21 @@ static int get_id(struct blk_req *r)
 	return 0;
 }
 
+/* As drivers lay it out: the header alone in the first buffer. */
+static bool read_header(const struct virtq_chain *c, struct virtio_blk_outhdr *ret)
+{
+	if (!c->nout || c->iov[0].iov_len < sizeof(*ret))
+		return virtq_chain_read(c, 0, ret, sizeof(*ret)) == sizeof(*ret);
+	memcpy(ret, c->iov[0].iov_base, sizeof(*ret));
+	return true;
+}
+
 /* 1: the back-end has to work; 0: done; negative: refused. */
 static int prepare(struct blk_req *r)
 {
 	struct virtio_blk_outhdr h;
 
-	if (virtq_chain_read(&r->q->chain, 0, &h, sizeof(h)) != sizeof(h))
+	if (!read_header(&r->q->chain, &h))
 		return -EINVAL;
 	switch (h.type) {
 	case VIRTIO_BLK_T_IN:
@@ -303,7 +312,8 @@ static int keep_chain(struct blk_req *r)
 			return -ENOMEM;
 		r->iov = r->many;
 	}
-	memcpy(r->iov, c->iov, n * sizeof(*r->iov));
+	for (unsigned i = 0; i < n; i++) /* three, as a rule */
+		r->iov[i] = c->iov[i];
 	return 0;
 }
 

@@ -68,7 +68,7 @@ static void disk_run(struct disk *d, uint64_t features)
 static void disk_start(struct disk *d, const struct guest_transport *t, uint64_t features)
 {
 	struct block_opts o = {.path = d->path, .fd = -1, .flag = "--disk", .id = "_disk0"};
-	struct virtio_blk_opts v = {0};
+	struct virtio_blk_opts v = {.poll = 20};
 	struct virtio_dev *dev;
 	int fd;
 
