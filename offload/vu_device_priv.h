@@ -102,9 +102,9 @@ static inline bool vu_packed(const struct vu_device *d)
 /* vu_inflight.c. The ring's area and its length: 1; 0: none is kept; -EINVAL: it does not hold that
  * ring. *ret_heir: a predecessor may have left something in it. */
 int vu_inflight_of(const struct vu_ring *r, void **ret_area, uint32_t *ret_len, bool *ret_heir);
-/* The ring stands, and the front-end learns where: the area's word no longer counts, unless chains
- * wait in it that the device has not come to. */
-void vu_inflight_stopped(const struct vu_ring *r);
+/* The ring stands, and the front-end has been told where, not sooner: from here on the area's word
+ * does not count, unless chains wait in it that the device has not come to. */
+void vu_inflight_told(const struct vu_ring *r);
 void vu_inflight_forget(struct vu_device *d); /* the driver is reset */
 void vu_inflight_fini(struct vu_device *d);
 

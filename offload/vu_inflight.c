@@ -105,7 +105,7 @@ int vu_inflight_of(const struct vu_ring *r, void **ret_area, uint32_t *ret_len, 
 	return 1;
 }
 
-void vu_inflight_stopped(const struct vu_ring *r)
+void vu_inflight_told(const struct vu_ring *r)
 {
 	void *area = r->used_known ? area_of(r) : NULL; /* it has run here */
 

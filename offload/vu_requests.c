@@ -201,7 +201,6 @@ static int get_base(struct vu_device *d, struct vu_msg *m, struct vu_msg *reply)
 
 	if (err)
 		return err;
-	vu_inflight_stopped(r);
 	vu_ring_forget_kick(r); /* it starts again with the next one */
 	reply->p.state = (struct vu_vring_state){m->p.state.index, vu_ring_base(r)};
 	return 0;
@@ -441,6 +440,8 @@ int vu_request(struct vu_device *d, struct vu_msg *m)
 	if (rule->replies) {
 		r = r < 0 ? r : vu_conn_send(d->conn, &reply);
 		vu_msg_close_fds(&reply);
+		if (r == 0 && m->request == VU_GET_VRING_BASE)
+			vu_inflight_told(&d->ring[m->p.state.index]);
 		return r;
 	}
 	/* After serving: SET_PROTOCOL_FEATURES itself may have agreed on acknowledgements. */

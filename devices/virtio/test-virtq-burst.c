@@ -17,19 +17,21 @@ struct ring {
 	uint64_t lot, data;
 	unsigned offered, popped, back, in_burst; /* chains, ever */
 	bool in_order;
+	struct virtq_setup setup;
+	uint64_t area[512]; /* what is in flight, where a test keeps it */
 };
 
 static void queue_setup(struct guest_driver *g, unsigned i, uint16_t size, uint64_t desc,
 	uint64_t avail, uint64_t used)
 {
 	struct ring *r = container_of(g, struct ring, g);
-	struct virtq_setup s = {.size = size,
+
+	r->setup = (struct virtq_setup){.size = size,
 		.desc = desc,
 		.avail = avail,
 		.used = used,
 		.features = g->negotiated};
-
-	cr_assert_eq(virtq_init(&r->q, &r->f.mem, &s), 0);
+	cr_assert_eq(virtq_init(&r->q, &r->f.mem, &r->setup), 0);
 }
 
 static const struct guest_transport none = {.name = "none", .queue_setup = queue_setup};
@@ -113,6 +115,7 @@ static void serve(struct ring *r)
 	while (guest_take_used(&r->g, 0, NULL, NULL))
 		r->back++;
 	cr_assert_eq(r->back, r->offered);
+	cr_assert(!r->g.q[0].next.batch, "the last used element is of the last chain");
 }
 
 static void every_kind_of_chain(uint64_t features)
@@ -148,6 +151,56 @@ Test(virtq_burst, packed_in_order)
 {
 	every_kind_of_chain(
 		VIRTIO_BIT_INDIRECT_DESC | VIRTIO_BIT_RING_PACKED | VIRTIO_BIT_IN_ORDER);
+}
+
+/* A burst is popped, some of it pushed, and the process dies before it publishes: its successor
+ * pops it all again, one by one. */
+static void die_after_a_burst(struct ring *r)
+{
+	unsigned popped = r->popped;
+	struct virtq_burst b;
+	struct virtq_pos pos;
+	unsigned n = virtq_pop_burst(&r->q, &b, 1 + draw(r, VIRTQ_BURST));
+
+	for (unsigned i = 0; i < n; i++)
+		expect_next(r, &b.buf[i]);
+	virtq_push_burst(&r->q, &b, n / 2, r->in_order);
+	virtq_pos_get(&r->q, &pos);
+	r->setup.pos = &pos;
+	cr_assert_eq(virtq_init(&r->q, &r->f.mem, &r->setup), 0);
+	cr_assert_eq(virtq_to_redo(&r->q), n);
+	r->popped = popped;
+}
+
+static void killed(uint64_t features)
+{
+	static struct ring r;
+
+	start(&r, features | VIRTIO_BIT_INDIRECT_DESC);
+	r.setup.inflight = r.area;
+	r.setup.inflight_len = sizeof(r.area);
+	cr_assert_eq(virtq_init(&r.q, &r.f.mem, &r.setup), 0);
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		for (unsigned n = draw(&r, SIZE / 2); n; n--)
+			offer(&r);
+		if (draw(&r, 3) == 0)
+			die_after_a_burst(&r);
+		serve(&r);
+	}
+	cr_expect_gt(r.in_burst, r.offered / 2, "bursts are the rule");
+	fake_host_fini(&r.f);
+}
+
+Test(virtq_burst, killed_split)
+{
+	killed(0);
+	killed(VIRTIO_BIT_IN_ORDER);
+}
+
+Test(virtq_burst, killed_packed)
+{
+	killed(VIRTIO_BIT_RING_PACKED);
+	killed(VIRTIO_BIT_RING_PACKED | VIRTIO_BIT_IN_ORDER);
 }
 
 /* What is wrong is left to virtq_pop(), which says so. */

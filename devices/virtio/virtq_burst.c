@@ -92,7 +92,19 @@ static unsigned pop_split(struct virtq *q, struct virtq_burst *ret, unsigned max
 	}
 	v->avail_idx = at;
 	v->seen = seen;
+	for (unsigned i = 0; q->kept.area && i < n; i++)
+		virtq_split_keep(q, ret->head[i]);
 	return n;
+}
+
+static bool keep_slot(struct virtq *q, uint64_t addr, uint64_t rest)
+{
+	struct virtq_packed_desc d = {addr, rest, rest >> 32, rest >> 48};
+
+	if (virtq_packed_keep_desc(q, true, d) < 0)
+		return false;
+	virtq_packed_keep(q, d.id, 1);
+	return true;
 }
 
 static unsigned pop_packed(struct virtq *q, struct virtq_burst *ret, unsigned max)
@@ -102,13 +114,14 @@ static unsigned pop_packed(struct virtq *q, struct virtq_burst *ret, unsigned ma
 	const struct guest_mem *m = q->mem;
 	unsigned size = q->size, slot = v->avail.slot, order_at = v->order_at, n;
 	unsigned offered = v->avail.wrap ? PACKED_AVAIL : PACKED_USED;
+	bool kept = q->kept.area;
 	struct near near = {0};
 
 	max = MIN(max, size - v->in_flight);
 	for (n = 0; n < max; n++) {
 		unsigned flags = __atomic_load_n(
 			(const uint16_t *)(ring + 16 * (size_t)slot) + 7, __ATOMIC_ACQUIRE);
-		uint64_t rest;
+		uint64_t addr, rest;
 		uint16_t id;
 		uint8_t *host;
 
@@ -119,8 +132,11 @@ static unsigned pop_packed(struct virtq *q, struct virtq_burst *ret, unsigned ma
 		id = rest >> 32;
 		if (id >= size || v->ndesc[id])
 			break;
-		host = host_of(m, &near, load64(ring, slot, 0), (uint32_t)rest);
+		addr = load64(ring, slot, 0);
+		host = host_of(m, &near, addr, (uint32_t)rest);
 		if (!host)
+			break;
+		if (kept && !keep_slot(q, addr, rest))
 			break;
 		__builtin_prefetch(host);
 		ret->buf[n] = (struct iovec){host, (uint32_t)rest};
@@ -141,9 +157,13 @@ static unsigned pop_packed(struct virtq *q, struct virtq_burst *ret, unsigned ma
 
 unsigned virtq_pop_burst(struct virtq *q, struct virtq_burst *ret, unsigned max)
 {
-	if (q->broken || q->kept.area)
+	unsigned n;
+
+	if (q->broken || virtq_to_redo(q))
 		return 0;
-	return q->is_packed ? pop_packed(q, ret, max) : pop_split(q, ret, max);
+	n = q->is_packed ? pop_packed(q, ret, max) : pop_split(q, ret, max);
+	q->kept.popped += n;
+	return n;
 }
 
 static void push_split(struct virtq *q, const uint16_t *head, unsigned n, bool in_order)
@@ -152,6 +172,7 @@ static void push_split(struct virtq *q, const uint16_t *head, unsigned n, bool i
 	struct split_used *u = (struct split_used *)v->used;
 	uint16_t mask = q->size - 1;
 	unsigned entries = in_order ? 1 : n;
+	const uint16_t *first = head;
 
 	if (in_order)
 		head += n - 1;
@@ -162,6 +183,8 @@ static void push_split(struct virtq *q, const uint16_t *head, unsigned n, bool i
 		__atomic_store_n(&u->ring[at].len, 0, __ATOMIC_RELAXED);
 	}
 	v->used_idx += n;
+	for (unsigned i = 0; q->kept.area && i < n; i++)
+		virtq_split_kept_push(q, first[i]);
 }
 
 /* One used descriptor that stands for `slots` slots. */
@@ -186,6 +209,8 @@ static void push_packed(struct virtq *q, const uint16_t *head, unsigned n, bool 
 	for (unsigned i = 0; i < n; i++)
 		q->packed.ndesc[head[i]] = 0;
 	q->packed.in_flight -= n;
+	for (unsigned i = 0; q->kept.area && i < n; i++)
+		virtq_packed_kept_push(q, head[i]);
 	if (in_order)
 		write_used(q, head[n - 1], n);
 	for (unsigned i = 0; i < n && !in_order; i++)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The short way for what a network driver mostly sends: chains of one readable buffer, many at a
- * time. Anything else (longer chains, indirect tables, a ring that keeps what is in flight, a
+ * time. Anything else (longer chains, indirect tables, what a killed predecessor had popped, a
  * driver's mistake) is left where it is, for virtq_pop() to take and judge. */
 #ifndef DEVICES_VIRTIO_VIRTQ_BURST_H
 #define DEVICES_VIRTIO_VIRTQ_BURST_H
