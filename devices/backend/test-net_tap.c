@@ -210,37 +210,95 @@ Test(net_tap, vanishes)
 	close_tap(1);
 }
 
-/* The same with a device on it that receives, sends, or only looks. */
-Test(net_tap, vanishes_under_a_device)
+struct nic {
+	struct guest_rig rig;
+	uint64_t buf;
+};
+
+/* A device of two pairs on tap0. Without receive buffers it does not listen to the tap. */
+static void start_device(struct nic *n)
 {
 	struct virtio_net_opts o = {.mac = {2, 0, 0, 0, 0, 1}, .pairs = 2};
-	struct guest_rig rig;
 	struct virtio_dev *dev;
-	uint64_t end = ev_now_ns() + GUEST_WAIT_NS, buf;
-	struct guest_buf b;
 
 	open_tap("tap0", 2);
-	guest_rig_init(&rig, 8 * MIB);
-	cr_assert_eq(virtio_net_new(&rig.f.host, "_net0", q, &o, &dev), 0);
-	guest_rig_attach(&rig, &guest_mmio, dev);
-	guest_negotiate(&rig.g, UINT64_MAX);
+	guest_rig_init(&n->rig, 8 * MIB);
+	cr_assert_eq(virtio_net_new(&n->rig.f.host, "_net0", q, &o, &dev), 0);
+	guest_rig_attach(&n->rig, &guest_mmio, dev);
+	guest_negotiate(&n->rig.g, UINT64_MAX);
 	for (unsigned i = 0; i < 5; i++)
-		guest_queue_init(&rig.g, i, GUEST_RING);
-	guest_driver_ok(&rig.g);
-	buf = guest_alloc(&rig.g, 4096, 4096);
-	cr_expect_eq(rig.g.t->config(&rig.g, 6, 2), VIRTIO_NET_S_LINK_UP);
-	delete_link("tap0");
-	while (rig.g.t->config(&rig.g, 6, 2) && ev_now_ns() < end)
-		guest_sleep_little();
-	cr_expect_eq(rig.g.t->config(&rig.g, 6, 2), 0u);
-	cr_expect_eq(guest_rig_counter(&rig, "link_down"), 1u);
-	b = (struct guest_buf){buf, 100, false};
-	guest_add(&rig.g, 1, &b, 1);
-	rig.g.t->kick(&rig.g, 1);
-	cr_expect(guest_wait_used(&rig.g, 1, NULL, NULL));
-	cr_expect_eq(guest_rig_counter(&rig, "tx_dropped"), 1u);
-	cr_expect(guest_reset(&rig.g));
-	cr_expect_eq(guest_negotiate(&rig.g, UINT64_MAX) & 8, 8, "and the driver may come again");
-	guest_rig_fini(&rig);
+		guest_queue_init(&n->rig.g, i, GUEST_RING);
+	guest_driver_ok(&n->rig.g);
+	n->buf = guest_alloc(&n->rig.g, 8192, 4096);
+	cr_expect_eq(n->rig.g.t->config(&n->rig.g, 6, 2), VIRTIO_NET_S_LINK_UP);
+}
+
+static void stop_device(struct nic *n)
+{
+	cr_expect(guest_reset(&n->rig.g));
+	cr_expect_eq(guest_negotiate(&n->rig.g, UINT64_MAX) & 8, 8, "the driver may come again");
+	guest_rig_fini(&n->rig);
 	close_tap(2);
+}
+
+static void transmit(struct nic *n, unsigned queue)
+{
+	struct guest_buf b = {n->buf, 100, false};
+
+	guest_add(&n->rig.g, queue, &b, 1);
+	n->rig.g.t->kick(&n->rig.g, queue);
+	cr_expect(guest_wait_used(&n->rig.g, queue, NULL, NULL));
+}
+
+static void expect_link_down(struct nic *n)
+{
+	struct guest_driver *g = &n->rig.g;
+	uint64_t end = ev_now_ns() + GUEST_WAIT_NS;
+
+	while (g->t->config(g, 6, 2) && ev_now_ns() < end)
+		guest_sleep_little();
+	cr_expect_eq(g->t->config(g, 6, 2), 0u);
+	cr_expect_eq(guest_rig_counter(&n->rig, "link_down"), 1u);
+}
+
+Test(net_tap, vanishes_under_a_device_that_only_looks)
+{
+	static struct nic n;
+
+	start_device(&n);
+	transmit(&n, 1); /* each worker has begun */
+	transmit(&n, 3);
+	delete_link("tap0");
+	expect_link_down(&n);
+	stop_device(&n);
+}
+
+Test(net_tap, vanishes_under_a_device_that_receives)
+{
+	static struct nic n;
+	struct guest_buf b;
+
+	start_device(&n);
+	b = (struct guest_buf){n.buf, 4096, true};
+	guest_add(&n.rig.g, 0, &b, 1);
+	n.rig.g.t->kick(&n.rig.g, 0);
+	transmit(&n, 1);
+	delete_link("tap0");
+	expect_link_down(&n);
+	stop_device(&n);
+}
+
+Test(net_tap, vanishes_under_a_device_that_sends)
+{
+	static struct nic n;
+	uint64_t lost;
+
+	start_device(&n);
+	delete_link("tap0");
+	lost = guest_rig_counter(&n.rig, "tx_dropped");
+	transmit(&n, 1);
+	expect_link_down(&n);
+	cr_expect_eq(guest_rig_counter(&n.rig, "tx_dropped"), lost + 1);
+	cr_expect_eq(guest_rig_counter(&n.rig, "tx_frames"), 0u);
+	stop_device(&n);
 }

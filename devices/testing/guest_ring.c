@@ -242,8 +242,6 @@ static bool read_split(struct guest_driver *g, unsigned i, struct guest_seen *s)
 	const struct guest_queue *q = &g->q[i];
 	struct vring_used_elem e;
 
-	if (split_used_idx(g, i) == s->chains)
-		return false;
 	memcpy(&e, guest_ptr(g, q->used + 4 + 8 * (uint64_t)(s->chains % q->size), 8), 8);
 	s->id = e.id;
 	s->written = e.len;
@@ -258,6 +256,8 @@ static bool take(struct guest_driver *g, unsigned i, struct guest_seen *s, uint3
 	const struct guest_queue *q = &g->q[i];
 	unsigned to;
 
+	if (!q->packed && s->chains == split_used_idx(g, i))
+		return false;
 	if (!s->batch && !(q->packed ? read_packed(g, i, s) : read_split(g, i, s)))
 		return false;
 	if (q->in_order && s->chains == q->avail_idx)

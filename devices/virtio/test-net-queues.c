@@ -454,6 +454,19 @@ static bool link_goes_down(struct nic *n)
 	return n->g->t->config(n->g, 6, 2) == 0;
 }
 
+/* virtio 1.2 §4.2.2: InterruptStatus */
+#define CONFIG_CHANGED 2
+
+static bool config_interrupt(struct nic *n)
+{
+	uint64_t end = ev_now_ns() + GUEST_WAIT_NS;
+
+	while (!(fake_read(&n->rig.f, n->g->base + 0x60, 4) & CONFIG_CHANGED))
+		if (ev_now_ns() > end)
+			return false;
+	return true;
+}
+
 Test(net_queues, link_down_when_the_backend_is_gone)
 {
 	EACH_TRANSPORT(t)
@@ -465,11 +478,15 @@ Test(net_queues, link_down_when_the_backend_is_gone)
 		give_rx(&n, 0, 4);
 		cr_expect_eq(n.g->t->config(n.g, 6, 2), VIRTIO_NET_S_LINK_UP);
 		cr_expect_eq(guest_rig_counter(&n.rig, "link_down"), 0u);
+		if (t == &guest_mmio)
+			cr_expect_eq(fake_read(&n.rig.f, n.g->base + 0x60, 4) & CONFIG_CHANGED, 0u);
 		for (unsigned i = 0; i < PAIRS; i++) {
 			close(n.wire[i].far);
 			n.wire[i].far = -1;
 		}
 		cr_expect(link_goes_down(&n));
+		if (t == &guest_mmio)
+			cr_expect(config_interrupt(&n));
 		cr_expect_eq(guest_rig_counter(&n.rig, "link_down"), 1u);
 		cr_expect_str_eq(guest_rig_achieved(&n.rig, "link", buf),
 			"down: what was behind it is gone");
