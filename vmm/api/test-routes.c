@@ -21,9 +21,25 @@ static const char *right(const struct route *r)
 		return "{\"destination_url\":\"file:///core\"}";
 	if (r->body == BODY_PART && !strcmp(r->part, "vsock"))
 		return "{\"cid\":3,\"socket\":\"/s\"}";
+	if (r->body == BODY_PART && !strcmp(r->part, "vhost_user_devices"))
+		return "{\"type\":\"fs\",\"socket\":\"/s\"}";
 	if (r->body == BODY_PART)
 		return !strcmp(r->part, "net") ? "{\"tap\":\"t0\"}" : "{\"path\":\"/d\"}";
 	return NULL;
+}
+
+/* The one that a descriptor completes. */
+static const char *with_fd(const struct route *r)
+{
+	return !strcmp(r->part, "vhost_user_devices") ? "{\"type\":\"fs\"}" : "{}";
+}
+
+static int fd_of(const struct route *r)
+{
+	return !strcmp(r->part, "net")			? fake.config.net[0].fd
+	       : !strcmp(r->part, "vdpa")		? fake.config.vdpa[0].fd
+	       : !strcmp(r->part, "vhost_user_devices") ? fake.config.vhost_user[0].fd
+							: fake.config.disk[0].fd;
 }
 
 static const char *target(const struct route *r)
@@ -206,14 +222,12 @@ Test(routes, descriptors_come_where_they_are_expected)
 	for (const struct route *r = routes; r->path; r++) {
 		fake.nfds = 1;
 		fake.fds[0] = 42;
-		unsigned s = ask(r->method, target(r), r->max_fds ? "{}" : right(r));
+		unsigned s = ask(r->method, target(r), r->max_fds ? with_fd(r) : right(r));
 		cr_expect_eq(s, r->max_fds ? 204 : 400, "%s: %u", r->path, s);
 		if (!r->max_fds)
 			cr_expect(strstr(said(), "takes no file descriptors"), "%s", said());
 		else
-			cr_expect_eq(
-				r->part[0] == 'n' ? fake.config.net[0].fd : fake.config.disk[0].fd,
-				42);
+			cr_expect_eq(fd_of(r), 42, "%s", r->path);
 	}
 	fake.nfds = 2;
 	cr_expect_eq(ask("PUT", V1 "vm.add-net", "{\"num_queues\":2}"), 400);
