@@ -5,11 +5,13 @@
 #include "vmm/http/http_internal.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include "vmm/base/cleanup.h"
+#include "vmm/base/num.h"
 
 void http_conn_watch(struct http_conn *c, uint32_t events)
 {
@@ -54,16 +56,29 @@ static void close_socket(struct http_conn *c)
 	close(steal_fd(&c->w.fd));
 }
 
+/* What a crowd made the heap grow by goes back when it has gone: whatever lies at the heap's end
+ * would keep it otherwise. */
+static void forget_crowd(struct http_server *s)
+{
+	if (s->peak < HTTP_CROWD || s->nconns > s->peak / 4)
+		return;
+	s->peak = s->nconns;
+	malloc_trim(0);
+}
+
 void http_conn_end(struct http_conn *c)
 {
+	struct http_server *s = c->server;
+
 	close_socket(c);
 	list_del(&c->later);
 	list_del(&c->link);
-	c->server->nconns--;
+	s->nconns--;
 	http_work_free(c->work);
 	http_rest_free(c);
 	free(c->out);
 	free(c);
+	forget_crowd(s);
 }
 
 void http_conn_lost(struct http_conn *c)
@@ -281,5 +296,6 @@ int http_conn_new(struct http_server *s, int fd)
 	list_init(&c->later);
 	list_add(&s->conns, &c->link);
 	s->nconns++;
+	s->peak = MAX(s->peak, s->nconns);
 	return 0;
 }

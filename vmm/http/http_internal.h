@@ -75,6 +75,8 @@ struct http_work {
 	const char *why;
 };
 
+#define HTTP_CROWD 256 /* clients at once that are worth a trim */
+
 struct http_server {
 	struct ev_loop *loop;
 	struct ev_fd listener;
@@ -82,10 +84,10 @@ struct http_server {
 	struct log *log;
 	struct log_limit refused, full;
 	struct list conns;
-	unsigned nconns;
-	size_t held;	      /* of HTTP_HELD_MAX */
-	uint64_t patience_ns; /* HTTP_READ_NS, and shorter in tests */
-	struct list due;      /* by due_ns: each waits equally long */
+	unsigned nconns, peak; /* peak: since the heap was last trimmed */
+	size_t held;	       /* of HTTP_HELD_MAX */
+	uint64_t patience_ns;  /* HTTP_READ_NS, and shorter in tests */
+	struct list due;       /* by due_ns: each waits equally long */
 	struct list later;
 	struct ev_timer due_timer, later_timer, accept_timer;
 };
