@@ -16,7 +16,7 @@ import time
 
 TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 V1 = '/api/v1/'
-GROWTH = 1024  # KiB of RSS that a group of checks may leave: heap that malloc keeps
+GROWTH = 3072  # KiB of RSS that a group of checks may leave: heap that malloc keeps below HTTP_CROWD clients
 
 
 class Hung(Exception):
