@@ -215,6 +215,7 @@ void virtq_split_unpop(struct virtq *q, unsigned n)
 		if (q->kept.area)
 			virtq_split_unkeep(q, head);
 	}
+	q->split.seen = q->split.avail_idx; /* look again: more than a ring may be ahead now */
 }
 
 void virtq_split_push(struct virtq *q, uint16_t head, uint32_t written)
