@@ -21,25 +21,33 @@ struct supervisor {
 
 /* ---- life ---- */
 
-/* Of the supervisor everything is closed but the two sockets and the log: what the user gave the
- * VMM is not its business. It leaves the terminal, whose Ctrl-C is the VMM's. */
+/* Moves n descriptors to 3…, and closes every other but the standard ones: what the user gave the
+ * VMM is not the supervisor's business, and the VMM's ends of its sockets would hide the VMM's end
+ * from it. There may be few numbers to have (RLIMIT_NOFILE). */
+static int keep_only(int *fd, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if ((fd[i] = fcntl(fd[i], F_DUPFD_CLOEXEC, 3 + (int)n)) < 0)
+			return -errno;
+	for (unsigned i = 0; i < n; i++)
+		if ((fd[i] = dup3(fd[i], 3 + (int)i, O_CLOEXEC)) < 0)
+			return -errno;
+	return close_range(3 + n, ~0u, 0) < 0 ? -errno : 0;
+}
+
+/* It leaves the terminal, whose Ctrl-C is the VMM's. */
 static void be_supervisor(int requests, int news, int log_fd)
 {
-	int keep[3] = {requests, news, log_fd};
+	int fd[3] = {requests, news, log_fd};
 
 	prctl(PR_SET_NAME, "pv-supervisor");
 	setsid();
-	for (unsigned i = 0; i < ARRAY_SIZE(keep); i++)
-		if (keep[i] >= 0)
-			keep[i] = fcntl(keep[i], F_DUPFD_CLOEXEC, 256 + (int)ARRAY_SIZE(keep));
-	for (unsigned i = 0; i < ARRAY_SIZE(keep); i++)
-		if (keep[i] >= 0)
-			keep[i] = dup3(keep[i], 3 + (int)i, O_CLOEXEC);
-	close_range(3 + ARRAY_SIZE(keep), ~0u, 0);
+	if (keep_only(fd, log_fd < 0 ? 2 : 3) < 0)
+		_exit(1);
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	for (int fd = 0; fd < 3 && null >= 0; fd++)
-		dup2(null, fd);
-	supervisor_loop(keep[0], keep[1], keep[2]);
+	for (int i = 0; i < 3 && null >= 0; i++)
+		dup2(null, i);
+	supervisor_loop(fd[0], fd[1], fd[2]);
 	_exit(0);
 }
 

@@ -33,7 +33,7 @@ static int exec_program(char *const *words)
  * Those that are in the way of others move first. */
 static int arrange(const int *fd, unsigned nfds, int err_fd, int *tell)
 {
-	const int past = 3 + SUPERVISOR_FDS + 2;
+	const int past = 3 + (int)nfds + 1;
 	int moved[SUPERVISOR_FDS];
 
 	for (unsigned i = 0; i < nfds; i++)

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "vmm/supervisor.h"
@@ -167,12 +168,14 @@ Test(supervisor, a_stubborn_one_is_killed)
 	cr_expect(alone());
 }
 
-/* SIGKILL of the owner, who can clean nothing up. */
+/* SIGKILL of the owner, who can clean nothing up, and who may have few descriptors. */
 Test(supervisor, all_of_it_goes_with_its_owner)
 {
+	const struct rlimit few = {40, 40};
 	pid_t owner = fork();
 
 	if (!owner) {
+		setrlimit(RLIMIT_NOFILE, &few);
 		struct supervisor *s;
 		struct err e = {0};
 		if (supervisor_new(-1, &s) == 0 &&
