@@ -3,6 +3,7 @@
  * loop for sockets and messages, a worker for each queue. Exit status: 0 ended by SIGTERM or
  * SIGINT, 1 our error, 2 usage. */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -155,7 +156,8 @@ struct process {
 	struct ev_loop *loop;
 	struct ev_fd signals;
 	struct served_set set;
-	struct control *control; /* NULL: nobody asked for it */
+	struct control *control;   /* NULL: nobody asked for it */
+	int named[2 * SERVED_MAX]; /* by the devices of the command line, two each; -1 = none */
 	bool ending;
 };
 
@@ -184,19 +186,58 @@ static void raise_nofile(void)
 static int open_signals(struct process *p)
 {
 	struct ev_fd *w = &p->signals;
-	sigset_t set;
+	sigset_t set, blocked;
 	int r;
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGHUP);
-	r = -pthread_sigmask(SIG_BLOCK, &set, NULL); /* before the first worker: they inherit it */
+	blocked = set;
+	sigaddset(&blocked, SIGPIPE); /* a log that nobody reads any more does not end us */
+	/* Before the first worker: they inherit it. */
+	r = -pthread_sigmask(SIG_BLOCK, &blocked, NULL);
 	if (r < 0)
 		return r;
 	*w = (struct ev_fd){
 		.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), .ready = on_signal};
 	return w->fd < 0 ? -errno : ev_add(p->loop, w, EPOLLIN);
+}
+
+/* "path=…" or a path is no descriptor. */
+static int fd_named(const char *text)
+{
+	uint64_t n;
+
+	return text && !strncmp(text, "fd=", 3) && num_parse(text + 3, &n) == 0 && n <= INT_MAX
+		       ? (int)n
+		       : -1;
+}
+
+/* What was named stays, but not for passt. */
+static int close_what_nobody_named(const struct args *a, struct process *p)
+{
+	int keep[2 * SERVED_MAX + 1];
+	unsigned n = 2 * a->n;
+
+	for (unsigned i = 0; i < a->n; i++) {
+		p->named[2 * i] = a->device[i].fd;
+		p->named[2 * i + 1] = fd_named(a->device[i].socket);
+	}
+	memcpy(keep, p->named, n * sizeof(keep[0]));
+	keep[n++] = fd_named(a->api_socket);
+	for (unsigned i = 0; i < n; i++)
+		if (keep[i] > STDERR_FILENO)
+			fcntl(keep[i], F_SETFD, FD_CLOEXEC);
+	return sandbox_close_others(keep, n);
+}
+
+/* Devices have duplicates: who is removed later shall leave neither lock nor socket behind. */
+static void close_named(const struct args *a, const struct process *p)
+{
+	for (unsigned i = 0; i < 2 * a->n; i++)
+		if (p->named[i] > STDERR_FILENO && p->named[i] != fd_named(a->api_socket))
+			close(p->named[i]);
 }
 
 static int open_all(struct args *a, struct served_set *set, struct err *e)
@@ -241,33 +282,12 @@ static int serve(struct args *a, struct process *p, struct err *e)
 	if (r == 0)
 		r = open_all(a, &p->set, e);
 	if (r == 0)
+		close_named(a, p);
+	if (r == 0)
 		r = enter_sandbox(a, &p->set, e);
 	if (r == 0 && p->control)
 		r = control_start(p->control);
 	return r < 0 ? r : turn(p);
-}
-
-/* "path=…" or a path is no descriptor. */
-static int fd_named(const char *text)
-{
-	uint64_t n;
-
-	return text && !strncmp(text, "fd=", 3) && num_parse(text + 3, &n) == 0 && n <= INT_MAX
-		       ? (int)n
-		       : -1;
-}
-
-static int close_what_nobody_named(const struct args *a)
-{
-	int keep[2 * SERVED_MAX + 1];
-	unsigned n = 0;
-
-	keep[n++] = fd_named(a->api_socket);
-	for (unsigned i = 0; i < a->n; i++) {
-		keep[n++] = a->device[i].fd;
-		keep[n++] = fd_named(a->device[i].socket);
-	}
-	return sandbox_close_others(keep, n);
 }
 
 static int run(struct args *a, struct err *e)
@@ -276,7 +296,7 @@ static int run(struct args *a, struct err *e)
 	int r;
 
 	raise_nofile();
-	r = close_what_nobody_named(a);
+	r = close_what_nobody_named(a, &p);
 	if (r == 0)
 		r = ev_loop_new(&p.loop);
 	p.set.loop = p.loop;
