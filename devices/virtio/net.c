@@ -66,7 +66,13 @@ void net_check_gone(struct net_pair *p)
 {
 	struct virtio_net *n = p->net;
 
-	if (!p->back->gone || atomic_exchange(&n->link_down, true))
+	if (!p->back->gone)
+		return;
+	if (p->tx_blocked && p->q[NET_TX]) { /* nobody else says any more that it may go on */
+		p->tx_blocked = false;
+		queue_run_again(n->run, 2 * p->i + NET_TX);
+	}
+	if (atomic_exchange(&n->link_down, true))
 		return;
 	log_line(n->dev.host->log, LOG_WARN, n->dev.id, "the %s behind it is gone: link down",
 		p->back->ops->name);

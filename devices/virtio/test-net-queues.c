@@ -25,6 +25,7 @@ struct wire {
 	struct ev_fd watch;
 	int fd, far;
 	_Atomic bool on;
+	_Atomic bool full; /* a frame had to wait */
 	void (*readable)(void *arg);
 	void *arg;
 };
@@ -77,8 +78,11 @@ static int wire_recv(struct netdev *n, const struct iovec *iov, unsigned niov)
 static int wire_send(struct netdev *n, const struct iovec *iov, unsigned niov)
 {
 	struct msghdr m = {.msg_iov = (struct iovec *)iov, .msg_iovlen = niov};
+	int r = sendmsg(((struct wire *)n)->fd, &m, MSG_NOSIGNAL) < 0 ? -errno : 0;
 
-	return sendmsg(((struct wire *)n)->fd, &m, MSG_NOSIGNAL) < 0 ? -errno : 0;
+	if (r == -EAGAIN)
+		atomic_store(&((struct wire *)n)->full, true);
+	return r;
 }
 
 static void wire_want_read(struct netdev *n, bool on)
@@ -497,6 +501,25 @@ Test(net_queues, link_down_when_the_backend_is_gone)
 		cr_expect_eq(n.g->t->config(n.g, 6, 2), 0u, "still");
 		stop(&n);
 	}
+}
+
+/* Frames that wait for the back-end when it goes are lost as later ones are, and given back. */
+Test(net_queues, frames_that_wait_when_the_backend_goes)
+{
+	uint64_t end = ev_now_ns() + GUEST_WAIT_NS;
+	struct nic n;
+
+	start_on(&n, &guest_mmio);
+	while (send(n.wire[1].fd, "full", 4, MSG_NOSIGNAL) == 4)
+		;
+	transmit(&n, 1, "waits");
+	while (!atomic_load(&n.wire[1].full) && ev_now_ns() < end)
+		;
+	cr_assert(atomic_load(&n.wire[1].full));
+	close(n.wire[1].far);
+	n.wire[1].far = -1;
+	cr_expect(guest_wait_used(n.g, 3, NULL, NULL));
+	stop(&n);
 }
 
 static void expect_rarp(struct nic *n, const uint8_t mac[6])
