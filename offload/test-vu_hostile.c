@@ -140,6 +140,10 @@ Test(vu_hostile, full_call)
 	t.call[0] = eventfd(0, EFD_CLOEXEC); /* one that blocks */
 	cr_expect_eq(front_ask_fd(&t, VU_SET_VRING_CALL, 0, t.call[0]), 0u);
 	eventfd_write(t.call[0], UINT64_MAX - 1);
+	close(t.kick[0]);
+	t.kick[0] = eventfd(UINT32_MAX, EFD_CLOEXEC);
+	cr_expect_eq(front_ask_fd(&t, VU_SET_VRING_KICK, 0, t.kick[0]), 0u);
+	cr_expect(fcntl(t.kick[0], F_GETFL) & O_NONBLOCK, "the worker writes it, too");
 	for (int i = 0; i < 5; i++)
 		cr_expect(front_read_sector(&t, i));
 }

@@ -243,7 +243,9 @@ static int set_kick(struct vu_device *d, struct vu_msg *m, struct vu_msg *reply)
 		return err;
 	if (fd < 0) /* "polling should be used" */
 		return -EOPNOTSUPP;
-	err = vu_ring_stop(r);
+	err = never_block(fd); /* the worker kicks itself when it has more to do */
+	if (err == 0)
+		err = vu_ring_stop(r);
 	if (err)
 		return err;
 	vu_ring_forget_kick(r);
