@@ -135,12 +135,14 @@ static void serve_ctrl(struct net_proxy *n)
 
 	do {
 		virtq_disable_kick(&n->ctrl);
-		while ((r = virtq_pop(&n->ctrl, &n->chain)) > 0 && budget--)
+		for (r = 1; budget && (r = virtq_pop(&n->ctrl, &n->chain)) > 0; budget--)
 			virtq_push(&n->ctrl, &n->chain, net_ctrl_answer(&n->chain, max, &ops, n));
 		virtq_flush(&n->ctrl);
 	} while (r == 0 && virtq_enable_kick(&n->ctrl));
 	if (r < 0)
 		d->events->broken(d->transport, ctrl_index(n));
+	else if (r > 0) /* the loop has others to serve, too */
+		eventfd_write(n->ctrl_kick.fd, 1);
 }
 
 static void ctrl_kicked(struct ev_fd *w, uint32_t events)
