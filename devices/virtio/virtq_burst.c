@@ -32,8 +32,9 @@ static __attribute__((noinline)) struct near find(
 	const struct guest_mem *m, uint64_t addr, uint32_t len)
 {
 	uint8_t *host = guest_mem_ptr(m, addr, len);
+	unsigned n = __atomic_load_n(&m->n, __ATOMIC_ACQUIRE); /* regions may be added */
 
-	for (unsigned i = 0; host && i < m->n; i++) {
+	for (unsigned i = 0; host && i < n; i++) {
 		const struct mem_region *r = &m->region[i];
 
 		if (addr - r->gpa < r->size)
