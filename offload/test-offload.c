@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -263,4 +264,25 @@ Test(offload, ends_while_connected)
 	cr_expect_eq(finish(pid, fd), 0, "%s", text);
 	cr_expect_eq(poll(&p, 1, 5000), 1);
 	close(client);
+}
+
+/* What it says nobody reads any more; it goes on. */
+Test(offload, log_without_a_reader)
+{
+	static const uint32_t get_features[] = {1, 1, 0};
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	int fd, status, client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	pid_t pid = serve("-v --device virtio-blk,backend=null,size=1T", &fd);
+	char reply[20];
+
+	close(fd);
+	strcpy(a.sun_path, sock);
+	cr_assert_eq(connect(client, (struct sockaddr *)&a, sizeof(a)), 0);
+	cr_assert_eq(
+		write(client, get_features, sizeof(get_features)), (ssize_t)sizeof(get_features));
+	cr_expect_eq(recv(client, reply, sizeof(reply), MSG_WAITALL), (ssize_t)sizeof(reply));
+	close(client);
+	kill(pid, SIGTERM);
+	cr_assert_eq(waitpid(pid, &status, 0), pid);
+	cr_expect_eq(status, 0);
 }
