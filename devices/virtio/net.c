@@ -220,6 +220,8 @@ static int net_queue_start(struct virtio_dev *d, unsigned i, const struct virtq_
 
 	if (i < 2 * n->npairs) /* its worker has nothing of it before the start below */
 		pair_of(n, i)->disabled[i % 2] = s->disabled;
+	else if (!net_is_ctrl(n, i)) /* not there without VIRTIO_NET_F_CTRL_VQ and _MQ */
+		return -EINVAL;
 	return queue_run_start(n->run, i, s);
 }
 
