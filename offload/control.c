@@ -296,6 +296,7 @@ int control_start(struct control *c)
 	const struct http_handler h = {
 		.request = on_request, .stream_gone = on_stream_gone, .arg = c};
 
+	c->set->serving = true;
 	return http_server_new(c->set->loop, steal_fd(&c->socket.fd), &h, c->set->log, &c->http);
 }
 

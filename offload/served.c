@@ -36,6 +36,7 @@ static int open_block(const struct served_config *c, int fd, struct block **ret,
 		.fd = fd,
 		.readonly = c->readonly,
 		.direct = c->direct,
+		.hurried = c->hurried,
 		.flag = "--device",
 		.id = c->id,
 	};

@@ -24,6 +24,7 @@ struct served_config {
 	char *socket; /* path, or "fd=N" */
 	int backend;  /* enum served_blk or served_net */
 	bool unsealed;
+	bool hurried;	     /* opened while others are served */
 	uint32_t queue_size; /* 0 = the device's own default */
 	uint32_t queues;     /* net: pairs; 0 = 1 */
 	uint32_t poll;	     /* percent of a core */
@@ -89,6 +90,7 @@ struct served_set {
 	struct ev_loop *loop;
 	struct log *log;
 	bool confined; /* in the sandbox, where nothing can be started */
+	bool serving;  /* the loop runs: what is added now must not hold it up */
 	struct served *at[SERVED_MAX];
 	unsigned n;
 };

@@ -27,6 +27,7 @@ int served_set_add(
 			"--device backend: passt cannot be started inside the sandbox; allowed: on the "
 			"command line, or with --sandbox off");
 	all[n] = c;
+	c->hurried = set->serving;
 	r = served_check(all, n + 1, n, e);
 	if (r == 0)
 		r = served_open(set->loop, c, set->log, &s, e);

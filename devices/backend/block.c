@@ -172,9 +172,9 @@ static int lock_holder(int fd)
 
 /* The kernel frees the io_uring of a process that was killed, and with it the lock, after the
  * process has gone, once the I/O that was in flight has ended: a lock that nobody seems to hold
- * gets ten seconds to go away. Returns 0, or a negative errno with *ret_pid, 0 where we cannot see
- * who. */
-static int lock_patiently(int fd, struct flock *lock, int *ret_pid)
+ * gets ten seconds to go away, or one. Returns 0, or a negative errno with *ret_pid, 0 where we
+ * cannot see who. */
+static int lock_patiently(int fd, struct flock *lock, bool hurried, int *ret_pid)
 {
 	struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
 
@@ -186,7 +186,7 @@ static int lock_patiently(int fd, struct flock *lock, int *ret_pid)
 			return -errno;
 		if (tries % 20 == 0)
 			*ret_pid = lock_holder(fd);
-		if (*ret_pid || tries == 1000)
+		if (*ret_pid || tries == (hurried ? 100 : 1000))
 			return -EBUSY;
 		nanosleep(&pause, NULL);
 	}
@@ -197,7 +197,7 @@ static int take_lock(const struct block_opts *o, int fd, struct err *e)
 	struct flock lock = {.l_type = o->readonly ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET};
 	struct subject s = subject_of(o);
 	char who[40] = "another process";
-	int pid, r = lock_patiently(fd, &lock, &pid);
+	int pid, r = lock_patiently(fd, &lock, o->hurried, &pid);
 
 	if (r == 0)
 		return 0;

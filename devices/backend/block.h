@@ -71,6 +71,7 @@ struct block_opts {
 	const char *path; /* or fd >= 0, which is taken on success */
 	int fd;
 	bool readonly, direct;
+	bool hurried;	  /* others wait meanwhile: a second, not ten, for a lock */
 	const char *flag; /* "--disk", and id, for messages */
 	const char *id;
 };
