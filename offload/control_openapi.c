@@ -57,6 +57,8 @@ static json_t *responses(const struct control_route *t)
 		json_object_set_new(o, "409", failure("there or in use already, or being removed"));
 	if (t->body)
 		json_object_set_new(o, "500", failure("the host refused, or lacks something"));
+	if (t->reply == CONTROL_ADDED)
+		json_object_set_new(o, "501", failure("not possible in this process: passt"));
 	return o;
 }
 
