@@ -381,6 +381,26 @@ Test(vu_device, network_counts_pairs)
 	cr_expect_eq(status().running, 2u);
 }
 
+/* The control queue is the front-end's, whatever its driver has accepted: which pairs are in use is
+ * said ring by ring. */
+Test(vu_device, network_of_several_pairs)
+{
+	struct dev_achieved a[8] = {0};
+	struct virtio_dev *d;
+
+	front_fini(&t);
+	front_init_pairs(&t);
+	front_greet(&t, SPLIT);
+	cr_expect_eq(front_get_u64(&t, VU_GET_QUEUE_NUM), 2u);
+	for (unsigned i = 0; i < 4; i++)
+		guest_queue_init(&t.g, i, 16);
+	cr_expect_eq(status().running, 4u);
+	d = vu_device_virtio(t.device);
+	cr_assert(d->ops->achieved(d, a, ARRAY_SIZE(a)) > 1);
+	cr_expect_str_eq(a[1].what, "queue_pairs");
+	cr_expect_str_eq(a[1].text, "2 of 2");
+}
+
 /* "In the disabled state the back-end must not supply any new RX packets, but must process and
  * discard any TX packets." */
 Test(vu_device, disabled_network_discards)

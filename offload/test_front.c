@@ -65,9 +65,10 @@ static int make_disk(struct dev_host *h, const char *id, void *arg, struct virti
 
 static int make_net(struct dev_host *h, const char *id, void *arg, struct virtio_dev **ret_dev)
 {
-	struct virtio_net_opts o = {.mac = {2, 0, 0, 0, 0, 1}};
+	struct front *t = arg;
+	struct virtio_net_opts o = {.mac = {2, 0, 0, 0, 0, 1}, .pairs = t->net[1] ? 2 : 1};
 
-	return virtio_net_new(h, id, (struct netdev *[]){arg}, &o, ret_dev);
+	return virtio_net_new(h, id, t->net, &o, ret_dev);
 }
 
 static void *run(void *arg)
@@ -90,7 +91,7 @@ static struct netdev *net_to_nowhere(void)
 	return n;
 }
 
-void front_init(struct front *t, bool net)
+static void init(struct front *t, unsigned pairs)
 {
 	struct vu_device_opts o = {.id = "_dev0", .socket = t->path};
 	static struct log log = {.fd = -1};
@@ -103,16 +104,27 @@ void front_init(struct front *t, bool net)
 		log = (struct log){.fd = 2, .level = LOG_DEBUG};
 	snprintf(t->path, sizeof(t->path), "/tmp/polyvisor-front-%d.sock", (int)getpid());
 	o.log = &log;
-	o.make = net ? make_net : make_disk;
+	o.make = pairs ? make_net : make_disk;
 	must(ev_loop_new(&t->loop) == 0);
-	if (net) {
-		o.arg = t->net = net_to_nowhere();
-	} else {
+	for (unsigned i = 0; i < pairs; i++)
+		t->net[i] = net_to_nowhere();
+	o.arg = t;
+	if (!pairs) {
 		must(block_null_new(1 * MIB, false, &t->block) == 0);
 		o.arg = t->block;
 	}
 	must(vu_device_new(t->loop, &o, &t->device, &e) == 0);
 	pthread_create(&t->thread, NULL, run, t);
+}
+
+void front_init(struct front *t, bool net)
+{
+	init(t, net);
+}
+
+void front_init_pairs(struct front *t)
+{
+	init(t, 2);
 }
 
 void front_fini(struct front *t)
@@ -122,7 +134,8 @@ void front_fini(struct front *t)
 	pthread_join(t->thread, NULL);
 	vu_device_free(t->device);
 	block_free(t->block);
-	netdev_free(t->net);
+	netdev_free(t->net[0]);
+	netdev_free(t->net[1]);
 	ev_loop_free(t->loop);
 }
 

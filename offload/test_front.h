@@ -19,7 +19,7 @@ struct front {
 	struct ev_loop *loop;
 	struct vu_device *device;
 	struct block *block; /* one of the two */
-	struct netdev *net;
+	struct netdev *net[2];
 	pthread_t thread;
 	_Atomic bool stop;
 	/* the front-end */
@@ -33,6 +33,7 @@ struct front {
 
 /* A disk of 1 MiB behind a socket, nobody connected. */
 void front_init(struct front *t, bool net);
+void front_init_pairs(struct front *t); /* or a network of two pairs */
 void front_fini(struct front *t);
 void front_connect(struct front *t);
 void front_hang_up(struct front *t);

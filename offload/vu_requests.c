@@ -56,6 +56,15 @@ static int get_features(struct vu_device *d, struct vu_msg *m, struct vu_msg *re
 	return 0;
 }
 
+/* What the device is told of f. A network's control queue is the front-end's, which has no ring for
+ * it here and says by SET_VRING_ENABLE which pairs are in use; front-ends differ in whether they
+ * pass its bit on. */
+static uint64_t for_device(const struct vu_device *d, uint64_t f)
+{
+	f &= ~VU_TRANSPORT_FEATURES;
+	return d->dev->type == VIRTIO_TYPE_NET ? f & ~(UINT64_C(1) << VIRTIO_NET_F_CTRL_VQ) : f;
+}
+
 static int set_features(struct vu_device *d, struct vu_msg *m, struct vu_msg *reply)
 {
 	uint64_t f = m->p.u64;
@@ -67,7 +76,7 @@ static int set_features(struct vu_device *d, struct vu_msg *m, struct vu_msg *re
 		r = all_still(d);
 		if (r)
 			return r;
-		r = d->dev->ops->accept(d->dev, f & ~VU_TRANSPORT_FEATURES);
+		r = d->dev->ops->accept(d->dev, for_device(d, f));
 		if (r < 0)
 			return r;
 	}
