@@ -529,8 +529,7 @@ Test(net_queues, frames_that_wait_when_the_backend_goes)
 	transmit(&n, 1, "waits");
 	while (!atomic_load(&n.wire[1].full))
 		;
-	close(n.wire[1].far);
-	n.wire[1].far = -1;
+	shutdown(n.wire[1].far, SHUT_RDWR);
 	cr_expect(guest_wait_used(n.g, 3, NULL, NULL));
 	stop(&n);
 }
