@@ -326,22 +326,21 @@ void guest_driver_fini(struct guest_driver *g)
 	pthread_join(g->pump, NULL);
 }
 
-uint64_t guest_alloc(struct guest_driver *g, uint64_t bytes, uint64_t align)
-{
-	uint64_t at = align_up(g->heap, align);
-
-	g->heap = at + bytes;
-	return at;
-}
-
-void *guest_ptr(struct guest_driver *g, uint64_t gpa, uint64_t len)
-{
-	return guest_mem_ptr(&g->f->mem, gpa, len);
-}
-
 void guest_sleep_little(void)
 {
 	nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+}
+
+bool guest_wait_used(struct guest_driver *g, unsigned i, uint32_t *ret_id, uint32_t *ret_len)
+{
+	uint64_t end = ev_now_ns() + GUEST_WAIT_NS;
+
+	while (!guest_take_used(g, i, ret_id, ret_len)) {
+		if (ev_now_ns() > end)
+			return false;
+		guest_sleep_little();
+	}
+	return true;
 }
 
 bool guest_reset(struct guest_driver *g)

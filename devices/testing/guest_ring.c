@@ -1,12 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The driver's side of rings, split (virtio 1.2 §2.7) and packed (§2.8). Descriptors are taken one
- * after the other: the test sees to it that those from the oldest in flight on fit in the ring. */
+/* The driver's side of memory and rings, split (virtio 1.2 §2.7) and packed (§2.8). Descriptors are
+ * taken one after the other: the test sees to it that those from the oldest in flight on fit in the
+ * ring. */
 #include <linux/virtio_ring.h>
 #include <string.h>
 #include "devices/testing/guest_driver.h"
+#include "vmm/base/num.h"
 
 #define PACKED_AVAIL (1 << VRING_PACKED_DESC_F_AVAIL)
 #define PACKED_USED  (1 << VRING_PACKED_DESC_F_USED)
+
+uint64_t guest_alloc(struct guest_driver *g, uint64_t bytes, uint64_t align)
+{
+	uint64_t at = align_up(g->heap, align);
+
+	g->heap = at + bytes;
+	return at;
+}
+
+void *guest_ptr(struct guest_driver *g, uint64_t gpa, uint64_t len)
+{
+	return guest_mem_ptr(&g->f->mem, gpa, len);
+}
 
 static uint64_t area(struct guest_driver *g, uint64_t bytes, uint64_t align)
 {
@@ -297,17 +312,5 @@ bool guest_take_used(struct guest_driver *g, unsigned i, uint32_t *ret_id, uint3
 		*ret_id = id;
 	if (ret_len)
 		*ret_len = len;
-	return true;
-}
-
-bool guest_wait_used(struct guest_driver *g, unsigned i, uint32_t *ret_id, uint32_t *ret_len)
-{
-	uint64_t end = ev_now_ns() + GUEST_WAIT_NS;
-
-	while (!guest_take_used(g, i, ret_id, ret_len)) {
-		if (ev_now_ns() > end)
-			return false;
-		guest_sleep_little();
-	}
 	return true;
 }
