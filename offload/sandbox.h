@@ -9,6 +9,7 @@
  *                instead of dying
  *   files        where the kernel has Landlock: no path can be opened, by io_uring either, which
  *                no filter of system calls sees; nor a TCP port, nor an abstract socket
+ *   network      where the process may (root): it moves to an empty one
  *
  * With `opens` (a control socket adds devices later, by path) files may be opened, unix sockets
  * made, and signals sent to nobody; exec is forbidden all the same. */

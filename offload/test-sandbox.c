@@ -6,12 +6,14 @@
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -32,6 +34,16 @@ static int in_child(const struct sandbox_opts *o, int (*f)(void))
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
+static bool unshare_is_refused(void)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(unshare(CLONE_NEWNET) < 0);
+	return waitpid(pid, &status, 0) != pid || status;
+}
+
 /* What /proc says of a process before and after: read by the parent, as the child may not. */
 static void status_of(pid_t pid, char *ret_text, size_t size)
 {
@@ -46,6 +58,35 @@ static void status_of(pid_t pid, char *ret_text, size_t size)
 	cr_assert(n > 0);
 	ret_text[n] = 0;
 	close(fd);
+}
+
+/* The network is that of the namespace's inode. */
+Test(sandbox, leaves_the_network)
+{
+	struct stat ours, theirs;
+	char path[64];
+	int in[2], out[2], status;
+	char c;
+	pid_t pid;
+
+	if (unshare_is_refused())
+		cr_skip_test("may not make a network namespace");
+	cr_assert(pipe(in) == 0 && pipe(out) == 0);
+	pid = fork();
+	if (pid == 0) {
+		c = sandbox_enter(&closed, NULL) < 0 ? 'n' : 'y';
+		_exit(write(out[1], &c, 1) == 1 && read(in[0], &c, 1) == 1 ? OK : 1);
+	}
+	cr_assert(read(out[0], &c, 1) == 1 && c == 'y');
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", pid);
+	cr_assert(stat("/proc/self/ns/net", &ours) == 0 && stat(path, &theirs) == 0);
+	cr_expect(ours.st_ino != theirs.st_ino);
+	cr_assert(write(in[1], "x", 1) == 1);
+	cr_assert(waitpid(pid, &status, 0) == pid);
+	for (unsigned i = 0; i < 2; i++) {
+		close(in[i]);
+		close(out[i]);
+	}
 }
 
 Test(sandbox, shows_in_proc)
