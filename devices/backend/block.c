@@ -100,6 +100,11 @@ static int open_path(const struct block_opts *o, int *ret_fd, struct err *e)
 	if (S_ISBLK(st.st_mode) && !o->readonly)
 		flags |= O_EXCL;
 	fd = open(o->path, flags);
+	/* As with its lock: the kernel lets go of a killed process's device a little later. */
+	for (int i = 0; fd < 0 && errno == EBUSY && i < (o->hurried ? 100 : 500); i++) {
+		nanosleep(&(struct timespec){.tv_nsec = 10 * 1000 * 1000}, NULL);
+		fd = open(o->path, flags);
+	}
 	if (fd < 0)
 		return open_failed(o, e, errno);
 	*ret_fd = fd;
