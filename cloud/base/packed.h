@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Packed files: how a disk, a kernel or an initramfs travels to a node. A stream of pieces, each
+ * with its place in the file and deflated by itself; what no piece covers is a hole, so zeros cost
+ * neither bytes nor hashing nor disk. The digest of a blob is the SHA-256 of this stream.
+ *
+ *   header   8 bytes "PVPACK1\n", u64 size of the file
+ *   piece    u64 offset (grows), u32 length (1 to 256 KiB), u32 stored, then `stored` bytes:
+ *            a zlib stream (RFC 1950), or the bytes themselves where stored == length
+ *   end      u64 size of the file, u32 0, u32 0
+ *
+ * All numbers little-endian. */
+#ifndef CLOUD_BASE_PACKED_H
+#define CLOUD_BASE_PACKED_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define PACKED_PIECE (256u << 10)
+#define DIGEST_LEN   72			 /* "sha256:" and 64 digits, and a 0 */
+#define PACKED_LIMIT ((uint64_t)1 << 42) /* bytes of the largest file: 4 TiB */
+
+/* "sha256:" and 64 lower-case hexadecimal digits, nothing else: then text may also name a file. */
+bool digest_ok(const char *text);
+/* The SHA-256 of a file from its start, as such a text. 0 or a negative errno. */
+int digest_file(int fd, char ret_digest[DIGEST_LEN], uint64_t *ret_size);
+
+/* Packs the file `in` into `out` (both from where they begin). Blocks: for a job thread. Returns 0
+ * or a negative errno. */
+int pack_file(
+	int in, int out, char ret_digest[DIGEST_LEN], uint64_t *ret_packed, uint64_t *ret_size);
+
+/* The other way, in pieces as they come; one thread. */
+struct unpack;
+/* fd: an empty file that may be written; borrowed. 0 or -ENOMEM. */
+int unpack_new(int fd, uint64_t max_size, struct unpack **ret_unpack);
+/* 0; -EBADMSG: not a packed file; -EFBIG: larger than max_size; or what writing said (-ENOSPC).
+ * After an error it takes nothing more. */
+int unpack_feed(struct unpack *u, const void *p, size_t n);
+/* All came: makes the file its size. -EBADMSG: it is truncated; -EILSEQ: its digest is another. */
+int unpack_end(struct unpack *u, const char *digest, uint64_t *ret_size);
+void unpack_free(struct unpack *u); /* NULL is fine; fd stays open */
+
+#endif
