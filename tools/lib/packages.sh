@@ -2,12 +2,13 @@
 # Which Debian packages each purpose takes. Sourced after common.sh.
 
 # Groups that tools/setup installs on this machine, in the order that --list shows them.
-PV_GROUPS="build test crash net libvirt bench cross-x86_64 cross-arm64 cross-riscv64 host-x86_64 host-arm64 host-riscv64"
+PV_GROUPS="build cloud test crash net libvirt bench cross-x86_64 cross-arm64 cross-riscv64 host-x86_64 host-arm64 host-riscv64"
 
 # group_about GROUP
 group_about() {
 	case $1 in
 	build) echo "compile polyvisor for this machine's chip" ;;
+	cloud) echo "compile and run polycloud, the control plane" ;;
 	test) echo "unit tests, both compilers, formatting" ;;
 	crash) echo "disassembly in crash reports" ;;
 	net) echo "networks for guests on this machine" ;;
@@ -24,6 +25,10 @@ group_packages() {
 	native=$(native_chip)
 	case $1 in
 	build) echo "gcc libc6-dev meson ninja-build pkg-config libfdt-dev liburing-dev libjansson-dev zlib1g-dev libhttp-parser-dev libseccomp-dev" ;;
+	cloud)
+		echo -n "libmicrohttpd-dev libwslay-dev libnghttp2-dev libsqlite3-dev libgnutls28-dev libssl-dev libarchive-dev "
+		echo "libcurl4-openssl-dev skopeo qemu-utils openssh-client"
+		;;
 	test)
 		# Debian has no Criterion for riscv64; the tests run without it there.
 		[ "$native" = riscv64 ] || echo -n "libcriterion-dev "
@@ -36,7 +41,7 @@ group_packages() {
 		[ "$native" != riscv64 ] || return 0
 		echo -n "gcc libc6-dev meson ninja-build pkg-config python3 perl gettext xz-utils xsltproc libxml2-utils "
 		echo -n "libglib2.0-dev libgnutls28-dev libxml2-dev libtirpc-dev libnl-3-dev libnl-route-3-dev libudev-dev "
-		echo "libpciaccess-dev libjson-c-dev libcap-ng-dev libreadline-dev libcurl4-gnutls-dev iproute2 util-linux"
+		echo "libpciaccess-dev libjson-c-dev libcap-ng-dev libreadline-dev libcurl4-openssl-dev iproute2 util-linux"
 		;;
 	bench)
 		# qemu-utils for the libraries of the storage daemons.

@@ -35,7 +35,7 @@ order_chips() {
 
 # chip_groups CHIP: the package groups that it takes, on top of those before it.
 chip_groups() {
-	if [ "$1" = "$native" ]; then echo "build crash host-$1"; else echo "build cross-$1 host-$1"; fi
+	if [ "$1" = "$native" ]; then echo "build cloud crash host-$1"; else echo "build cross-$1 host-$1"; fi
 }
 
 # chip_sets CHIP: the sets of packages that are fetched for it; share and ld-riscv64 are this machine's.
