@@ -38,13 +38,31 @@ int store_get(struct store *s, const char *kind, const char *id, json_t **ret_do
 int store_each(struct store *s, const char *kind,
 	int (*each)(void *arg, const char *id, json_t *doc, uint64_t revision), void *arg);
 
-/* The log of events, bounded: the oldest go beyond `keep`. ret_seq grows by one each. */
+/* The log of events, bounded: the oldest go beyond STORE_KEEP. ret_seq (may be NULL) grows by one
+ * each. An event is an object; its "id" names what it is about. `each` is called in the order of
+ * happening, with a borrowed event; its non-zero return ends the walk and is returned. It may not
+ * call the store. */
+#define STORE_KEEP 20000
 int store_event(struct store *s, const json_t *event, uint64_t *ret_seq);
 int store_events_since(struct store *s, uint64_t seq,
 	int (*each)(void *arg, uint64_t seq, json_t *event), void *arg);
-uint64_t store_oldest_event(struct store *s);
+/* The newest `limit` events of one object, in the order of happening. */
+int store_events_of(struct store *s, const char *id, unsigned limit,
+	int (*each)(void *arg, uint64_t seq, json_t *event), void *arg);
+uint64_t store_oldest_event(struct store *s); /* 0: none is kept */
+uint64_t store_newest_event(struct store *s);
 
-/* A consistent copy in a new file, while others use it (progress may be NULL). */
+/* Who did what: a log like that of events, bounded in the same way. The walk gives rows with a
+ * number smaller than `before` (0: from the newest), newest first, at most `limit`. */
+int store_audit(struct store *s, const json_t *row);
+int store_audit_each(struct store *s, uint64_t before, unsigned limit,
+	int (*each)(void *arg, uint64_t seq, json_t *row), void *arg);
+
+/* A consistent copy in a new file (0600), durable when it returns. Not inside a transaction. */
 int store_backup(struct store *s, const char *path, struct err *e);
+/* Puts a backup (of this or an older release) in the place of the database at path, which no
+ * process may have open. The copy is checked before anything is replaced. Revisions and numbers of
+ * events go on far above those of the backup, so that none of the lost time is given twice. */
+int store_restore(const char *backup, const char *path, struct err *e);
 
 #endif
