@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+# The parts of tools/fleet. Sourced after common.sh; uses its `data`, `memory` and `port`.
+#
+# Every background process has a file NAME.pid in $data, which holds its process group; one that is alive
+# is left alone, so that `up` after `up` only adds what is missing.
+
+POLYCLOUD=$PV_TREE/build/cloud/cloud/polycloud
+POLYCTL=$PV_TREE/build/cloud/tools/polyctl/polyctl
+
+# fleet_build: the control plane and its client, with Debian's libraries, for this machine.
+fleet_build() {
+	local dir=$PV_TREE/build/cloud
+	need build gcc meson ninja
+	lock "build-$(fingerprint "$dir")"
+	progress "building the control plane"
+	mkdir -p "$dir"
+	[ -e "$dir/build.ninja" ] || meson setup -Dtests=disabled -Dcloud=enabled "$dir" "$PV_TREE" >"$dir.log" 2>&1 ||
+		die "$(grep -m1 ERROR "$dir.log" || tail -n1 "$dir.log") (tools/setup cloud installs what it needs)"
+	ninja -C "$dir" >"$dir.log" 2>&1 || die "the build failed: $(grep -m1 'error:' "$dir.log") (all of it: $dir.log)"
+	unlock "build-$(fingerprint "$dir")"
+}
+
+# alive NAME: whether the process that NAME.pid names is one that was started here.
+alive() {
+	local pid
+	pid=$(cat "$data/$1.pid" 2>/dev/null) || return 1
+	grep -qsz -- "$data" "/proc/$pid/cmdline"
+}
+
+# background NAME COMMAND...: a process group of its own that outlives this shell.
+background() {
+	local name=$1
+	shift
+	setsid "$@" </dev/null >"$data/$name.log" 2>&1 &
+	echo $! >"$data/$name.pid"
+}
+
+# until_true SECONDS WHAT NAME COMMAND...: waits with progress; says what NAME's log ends with when it dies.
+until_true() {
+	local limit=$1 what=$2 name=$3 ticks=0
+	shift 3
+	until "$@" >/dev/null 2>&1; do
+		alive "$name" || die "$what: $name has ended: $(tail -n1 "$data/$name.log")"
+		[ $ticks -lt $((limit * 5)) ] || die "$what: not within $limit s; see $data/$name.log"
+		ticks=$((ticks + 1))
+		[ $((ticks % 25)) != 0 ] || progress "$what"
+		sleep 0.2
+	done
+}
+
+ctl() { "$POLYCTL" --socket "$data/polycloud.sock" "$@"; }
+
+fleet_control() {
+	[ -x "$POLYCLOUD" ] && [ -x "$POLYCTL" ] || fleet_build
+	mkdir -p "$data"
+	alive control || background control "$POLYCLOUD" control --data "$data/control" \
+		--socket "$data/polycloud.sock" --listen "127.0.0.1:$port"
+	until_true 60 "waiting for the control plane" control ctl version
+}
+
+# fleet_host CHIP: a token for it, and the emulated host that runs the node agent. passt pivots away from
+# its root folder, which an initramfs cannot be: a mount over it can.
+fleet_host() {
+	local name=$1-1 share=$data/$1
+	set_chip "$1"
+	! alive "$name" || return 0
+	[ -x "$PV_TREE/build/$1/polycloud" ] || "$PV_TREE/tools/build" "$1"
+	mkdir -p "$share"
+	[ -s "$share/token" ] || ctl token create --role node --name "node-$name" --host "$name" \
+		--url "https://10.0.2.2:$port" --file "$share/token" >/dev/null
+	[ -d "$data/passt-$1" ] || debian_root "$data/passt-$1" passt 'passt*'
+	progress "starting an emulated $1 host"
+	background "$name" "$PV_TREE/tools/chip-host" "$1" --net --smp 2 --memory "$memory" --share "$share" \
+		--add "$data/passt-$1" --env "FLEET=$data" -- sh -c '
+		grep -q nobody /etc/passwd || echo "nobody:x:65534:65534:nobody:/:/bin/false" >>/etc/passwd
+		grep -q nogroup /etc/group || echo "nogroup:x:65534:" >>/etc/group
+		mkdir -p /own /var/lib/polycloud
+		exec unshare -m sh -c "mount --rbind / /own && cd /own && mount --move . / && exec chroot . \"\$@\"" sh \
+			polycloud node --name '"$name"' --control https://10.0.2.2:'"$port"' --token-file /share/token --data /var/lib/polycloud'
+}
+
+online() { [ "$(ctl host get "$1" --json | sed -n 's/.*"state": *"\([a-z]*\)".*/\1/p' | head -n1)" = online ]; }
+fleet_joined() { until_true 240 "waiting for the $1 host to join" "$1-1" online "$1-1"; }
+
+fleet_down() {
+	local file pid
+	for file in "$data"/*.pid; do
+		[ -e "$file" ] || continue
+		pid=$(cat "$file")
+		if alive "$(basename "$file" .pid)"; then kill -- "-$pid" 2>/dev/null || true; fi
+		while [ -d "/proc/$pid" ] && grep -qsz -- "$data" "/proc/$pid/cmdline"; do sleep 0.1; done
+		rm "$file"
+	done
+	rm -rf "$data"
+	progress "the fleet is gone"
+}
+
+fleet_status() {
+	alive control || die "no fleet runs in $data (tools/fleet up)"
+	ctl host list
+	ctl instance list
+}
