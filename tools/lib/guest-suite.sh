@@ -253,22 +253,22 @@ suite_net() {
 # vsock NAME OPTIONS: data between the guest and this host, begun by either, and what is refused.
 vsock() {
 	local name=$1 host pid status=0 i
-	rm -f $LOG /tmp/vsock /tmp/said
+	rm -f $LOG /tmp/vsock /tmp/tried
 	dd if=/usr/bin/vsock-echo of=/tmp/vsock-disk bs=512 conv=sync 2>/dev/null
-	vsock-echo serve unix:/tmp/vsock_1234 &
+	vsock-echo serve unix:/tmp/vsock_1234 >/dev/null &
 	host=$!
 	vm "$ROOT pv.test=vsock pv.exit=poweroff" --disk path=/dev/vda --disk path=/tmp/vsock-disk,readonly=on \
 		--vsock "cid=3,socket=/tmp/vsock$2" &
 	pid=$!
-	if wait_for "vsock listens" 1 200; then
-		vsock-echo refused unix:/tmp/vsock:53 2>/tmp/said || status=1
-		for i in 1 2; do vsock-echo try unix:/tmp/vsock:52 1048576 >/dev/null 2>>/tmp/said || status=1; done
+	if wait_for "vsock-echo: listens" 1 200; then
+		vsock-echo refused unix:/tmp/vsock:53 2>>/tmp/tried || status=1
+		for i in 1 2; do vsock-echo try unix:/tmp/vsock:52 1048576 >/dev/null 2>>/tmp/tried || status=1; done
 	fi
 	wait $pid || status=2
 	kill $host
 	rm -f /tmp/vsock_1234
 	if [ $status != 0 ]; then
-		bad "$name" "status $status: $(cat /tmp/said)"
+		bad "$name" "status $status: $(cat /tmp/said /tmp/tried 2>/dev/null | tr '\n' ' ')"
 	elif [ -e /tmp/vsock ]; then
 		bad "$name" "left its socket behind"
 	elif has "$name" "test vsock ok"; then

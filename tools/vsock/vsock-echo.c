@@ -6,6 +6,8 @@
  *   vsock-echo try ADDRESS BYTES     sends BYTES, ends its direction, wants the same bytes back
  *   vsock-echo refused ADDRESS       wants that nobody accepts
  *
+ * "vsock-echo: listens" is what serve prints as soon as it would accept.
+ *
  * ADDRESS is vsock:PORT to serve, vsock:CID:PORT to connect; unix:PATH for either; and
  * unix:PATH:PORT for a guest's port through the VMM's socket PATH, with CONNECT and OK. Status 0:
  * as wanted; 1: not, with a line that says why; 2: usage. */
@@ -146,6 +148,8 @@ static int serve(const struct address *a, long connections)
 		unlink(a->un.sun_path);
 	if (listener < 0 || bind(listener, &a->sa, a->len) < 0 || listen(listener, 16) < 0)
 		return fail("listen");
+	puts("vsock-echo: listens");
+	fflush(stdout); /* before a child could have it too */
 	for (long i = 0; !connections || i < connections; i++) {
 		int fd = accept(listener, NULL, NULL);
 
