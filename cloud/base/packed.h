@@ -12,23 +12,22 @@
 #ifndef CLOUD_BASE_PACKED_H
 #define CLOUD_BASE_PACKED_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "cloud/base/digest.h"
 
 #define PACKED_PIECE (256u << 10)
-#define DIGEST_LEN   72			 /* "sha256:" and 64 digits, and a 0 */
 #define PACKED_LIMIT ((uint64_t)1 << 42) /* bytes of the largest file: 4 TiB */
 
-/* "sha256:" and 64 lower-case hexadecimal digits, nothing else: then text may also name a file. */
-bool digest_ok(const char *text);
-/* The SHA-256 of a file from its start, as such a text. 0 or a negative errno. */
-int digest_file(int fd, char ret_digest[DIGEST_LEN], uint64_t *ret_size);
-
-/* Packs the file `in` into `out` (both from where they begin). Blocks: for a job thread. Returns 0
- * or a negative errno. */
-int pack_file(
-	int in, int out, char ret_digest[DIGEST_LEN], uint64_t *ret_packed, uint64_t *ret_size);
+/* Packing. size: the file's, known before. Bytes are put where they grow in the file, in any
+ * lengths; zeros may be left out. Blocks on `out`: for a job thread. 0 or a negative errno, which
+ * later calls repeat. */
+struct pack;
+int pack_new(int out, uint64_t size, struct pack **ret_pack);
+int pack_put(struct pack *k, uint64_t offset, const void *p, size_t n);
+/* ret_packed (may be NULL): bytes written. */
+int pack_end(struct pack *k, char ret_digest[DIGEST_LEN], uint64_t *ret_packed);
+void pack_free(struct pack *k); /* NULL is fine; out stays open */
 
 /* The other way, in pieces as they come; one thread. */
 struct unpack;
