@@ -7,6 +7,7 @@
 #define CLOUD_CONTROL_OBJECTS_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include "cloud/store/store.h"
 #include "vmm/base/err.h"
@@ -51,19 +52,26 @@ struct obj *obj_find(struct objects *os, enum kind k, const char *project, const
 struct obj *obj_next(struct objects *os, enum kind k, struct obj *after);
 unsigned obj_count(struct objects *os, enum kind k);
 
-/* Makes or replaces. doc is taken. event: "created", "started", NULL = no event worth telling;
- * text: one line for people, or NULL. actor: who did it (a token's name, "scheduler", "node:NAME").
- * -ESTALE when `expect` is given (not STORE_ANY) and is not the revision. ret_obj may be NULL. */
+/* Makes or replaces. doc is taken, also on error; it has an "id", mostly a "name", and the
+ * "project" of a kind that is in projects; "revision", "created_at" and "updated_at" are set here.
+ * To change an object, change a json_deep_copy() of its doc and put that; o stays the same pointer
+ * until it is deleted, its doc does not. -EEXIST: the name is taken. event: "created", "started",
+ * NULL = no event worth telling; text: one line for people, or NULL. actor: who did it (a token's
+ * name, "scheduler", "node:NAME"). -ESTALE: `expect` is not the revision. ret_obj may be NULL. An
+ * event is {time, kind, id, name, project, event, text, actor, request_id, revision}. */
 struct change {
 	const char *event, *text, *actor, *request_id;
-	uint64_t expect;
+	uint64_t expect; /* the revision it must have now; 0 or STORE_ANY: whatever it is */
 };
 int obj_put(
 	struct objects *os, enum kind k, json_t *doc, const struct change *c, struct obj **ret_obj);
 int obj_delete(struct objects *os, struct obj *o, const struct change *c);
-/* Several changes as one transaction; they do not nest. */
+/* Several changes as one transaction; they do not nest. When the commit fails (a full disk), or by
+ * the rollback, memory is again as it was at begin: then pointers to objects that were made or
+ * deleted meanwhile are not valid any more. */
 int objects_begin(struct objects *os);
 int objects_commit(struct objects *os);
+void objects_rollback(struct objects *os);
 
 /* Called after every change (now deleted: doc still readable). Watchers only note what they want to
  * look at and look later, in their own turn of the loop. */
@@ -73,7 +81,7 @@ struct obj_watch {
 };
 void objects_watch(struct objects *os, struct obj_watch *w);
 
-/* "i-01hx…": kind's letter and 26 characters that sort by time (ULID). */
+/* "i-01hx…": kind's letter and 26 characters that sort by time (as a ULID, to the nanosecond). */
 void obj_new_id(enum kind k, char ret_id[32]);
 /* RFC 3339 UTC with milliseconds. */
 void obj_now(char ret_text[32]);
