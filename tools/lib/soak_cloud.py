@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""tools/soak cloud-kill. Each step asks the API for something and now and then kills the control plane, the node, a VMM
+or an offload process by SIGKILL; every so often, and at the end, what runs must be exactly what is wanted: no
+instance doubled, lost or leaked, and after the last is deleted nothing is there that was not there before."""
+import http.client
+import os
+import signal
+import uuid
+
+from cloud_rig import Answer, Cloud, guest
+
+SETTLE = 25  # steps between looking whether everything has come true
+
+
+class CloudKill:
+    """cloud-kill: operations on a control plane and a node, with random SIGKILLs of control, node, VMMs and offload
+    processes; what is wanted must come true, and nothing may be left behind"""
+
+    def __init__(self, binary):
+        self.cloud = Cloud(programs=os.path.dirname(binary))
+        self.wanted = {}  # name -> 'running' | 'stopped' | 'paused'
+        self.steps = self.made = 0
+        self.cloud.start()
+        self.cloud.image('spin', guest('spin'), 1 << 20)
+        self.sure('POST', '/v1/instances', {'name': 'first', 'image': 'spin', 'network': None})
+        self.wanted['first'] = 'running'
+        self.settle()
+        self.sure('DELETE', '/v1/instances/first')
+        del self.wanted['first']
+        self.settle()
+        self.before = self.cloud.inventory()  # with the image's blobs on the node
+
+    def dead(self):
+        return False
+
+    def sure(self, method, path, body=None):
+        """Calls until there is an answer: the control plane may be killed at any moment, and the same
+        Idempotency-Key makes the same thing once."""
+        key = uuid.uuid4().hex
+        done = []
+
+        def once():
+            try:
+                done.append(self.cloud.call(method, path, body, key))
+            except Answer as e:
+                # a DELETE whose answer was lost has been done
+                if not (method == 'DELETE' and e.status == 404):
+                    if e.status >= 500:
+                        raise
+                    done.append(e)
+            return True
+        self.revive()
+        self.cloud.until(f'{method} {path}', once)
+        if done and isinstance(done[0], Answer) and done[0].status != 409:
+            raise done[0]
+
+    def revive(self):
+        for name in ('control', 'node'):
+            p = getattr(self.cloud, name)
+            if p.poll() is not None:
+                p.wait()
+                getattr(self.cloud, f'start_{name}')()
+
+    def kill(self, rng):
+        what = rng.choice(['control', 'node', 'vmm', 'offload'])
+        if what in ('control', 'node'):
+            p = getattr(self.cloud, what)
+            p.send_signal(signal.SIGKILL)
+            p.wait()
+            return
+        name = 'polyvisor-offload' if what == 'offload' else 'polyvisor'
+        pids = [pid for pid, line in self.cloud.processes().items() if os.path.basename(line.split()[0]) == name]
+        if pids:
+            try:
+                os.kill(rng.choice(pids), signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+    def operate(self, rng):
+        names = sorted(self.wanted)
+        action = rng.choice(['create', 'create', 'delete', 'stop', 'start', 'reboot', 'pause', 'resume'])
+        if action == 'create' or not names:
+            if len(names) >= 6:
+                action = 'delete'
+            else:
+                self.made += 1
+                name = f'i{self.made}'
+                self.sure('POST', '/v1/instances', {'name': name, 'image': 'spin', 'network': None, 'restart': 'always',
+                                                    'cpus': 1, 'memory_mib': 64})
+                self.wanted[name] = 'running'
+                return
+        name = rng.choice(names)
+        path = f'/v1/instances/{name}'
+        if action == 'delete':
+            self.sure('DELETE', path)
+            del self.wanted[name]
+            return
+        now = self.wanted[name]
+        if (action, now) in (('pause', 'stopped'), ('resume', 'stopped'), ('reboot', 'stopped'), ('reboot', 'paused'),
+                             ('resume', 'running'), ('start', 'paused')):
+            return
+        self.sure('POST', f'{path}/actions/{action}', {})
+        self.wanted[name] = {'stop': 'stopped', 'start': 'running', 'reboot': 'running', 'pause': 'paused', 'resume': 'running'}[action]
+
+    def true(self):
+        """Whether what is observed, and what this machine runs, is what is wanted."""
+        items = {i['name']: i for i in self.cloud.every('instances')}
+        self.lacks = {n: items.get(n, {}).get('observed', {}).get('state') for n, s in self.wanted.items()
+                      if items.get(n, {}).get('observed', {}).get('state') != s}
+        self.lacks.update({n: 'still there' for n in items if n not in self.wanted})
+        lines = self.cloud.processes().values()
+        vmms = [x for x in lines if os.path.basename(x.split()[0]) == 'polyvisor' and '--api-socket' in x]
+        for name, state in self.wanted.items():
+            ident = items.get(name, {}).get('id')
+            n = sum(1 for x in vmms if ident and ident in x)
+            if n != (0 if state == 'stopped' else 1):
+                self.lacks[name] = f'{n} VMMs while {state} is wanted'
+        if len(vmms) != sum(s != 'stopped' for s in self.wanted.values()):
+            self.lacks['VMMs'] = len(vmms)
+        return not self.lacks
+
+    def settle(self):
+        self.revive()
+        try:
+            self.cloud.until('what is wanted', self.true, 120)
+        except RuntimeError as e:
+            raise RuntimeError(f'{self.lacks}: {e}') from e
+
+    def step(self, rng):
+        self.steps += 1
+        try:
+            if rng.random() < 0.3:
+                self.kill(rng)
+            self.operate(rng)
+            if self.steps % SETTLE == 0:
+                self.settle()
+        except (RuntimeError, Answer, OSError, http.client.HTTPException) as e:
+            return str(e)
+        return None
+
+    def finish(self):
+        """After the last step: everything is deleted, and the inventory is what it was before."""
+        try:
+            self.settle()
+            for name in list(self.wanted):
+                self.sure('DELETE', f'/v1/instances/{name}')
+            self.wanted.clear()
+            self.settle()
+            same = []
+
+            def as_before():
+                same[:] = [k for k, v in self.cloud.inventory().items() if v != self.before[k]]
+                return not same
+            try:
+                self.cloud.until('the inventory of before', as_before, 30)
+            except RuntimeError:
+                after = self.cloud.inventory()
+                return '; '.join(f'{k}: {self.before[k]} before, {after[k]} after' for k in same)[:800]
+        except (RuntimeError, Answer) as e:
+            return str(e)
+        return None
+
+    def close(self):
+        self.cloud.close()
