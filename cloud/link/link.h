@@ -17,9 +17,9 @@
 #include "vmm/base/err.h"
 #include "vmm/base/ev.h"
 
-#define LINK_BODY_MAX (4u << 20) /* bytes of a call's or a reply's body; larger resets the stream  \
-				  */
-#define LINK_STREAMS 1024	 /* open at a time; one more is refused */
+/* Bytes of a call's or a reply's body; larger resets the stream. */
+#define LINK_BODY_MAX (4u << 20)
+#define LINK_STREAMS  1024 /* open at a time; one more is refused */
 
 struct link;
 struct link_stream;
@@ -34,6 +34,9 @@ struct link_wire {
 	int fd; /* to wait on */
 };
 struct link_wire *link_wire_socket(int fd); /* takes fd; NULL: no memory, fd is closed */
+/* inner, of which somebody has read len bytes already: they come first. Takes inner, also when it
+ * returns NULL (no memory). */
+struct link_wire *link_wire_after(struct link_wire *inner, const void *first, size_t len);
 
 /* A stream with bytes both ways. The callbacks belong to who opened or accepted it. */
 struct link_stream_ops {
@@ -50,7 +53,8 @@ struct link_stream_ops {
 	void (*closed)(struct link_stream *s, int error, void *arg);
 };
 /* Queues n bytes, copied; returns how many more may be queued before writable() must be awaited
- * (the queue is bounded at 256 KiB: -EAGAIN and nothing taken beyond it). */
+ * (the queue is bounded at 256 KiB: -EAGAIN and nothing taken beyond it). -EMSGSIZE: n alone is
+ * more than that; -EPIPE: this side has ended or the stream is over. */
 ssize_t link_stream_write(struct link_stream *s, const void *p, size_t n);
 void link_stream_took(struct link_stream *s, size_t n); /* opens the window by n again */
 void link_stream_end(struct link_stream *s);		/* no more bytes from this side */
@@ -101,8 +105,14 @@ void link_reply(struct link_req *r, unsigned status, const json_t *body);
 /* Answers with a problem document (RFC 9457). */
 void link_problem(struct link_req *r, unsigned status, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
-/* Answers 200, and the stream goes on; gives r back. */
+/* Answers 200, and the stream goes on; gives r back. NULL: the stream has gone meanwhile, and no
+ * callback is called. What came already is told after this returns. */
 struct link_stream *link_accept(struct link_req *r, const struct link_stream_ops *ops, void *arg);
+/* The body comes by data() and eof(), and nothing is answered yet: r stays in hand until
+ * link_reply() or link_problem(), which may come at any time, also after closed(). NULL as above
+ * (r is still to be answered). */
+struct link_stream *link_take_body(
+	struct link_req *r, const struct link_stream_ops *ops, void *arg);
 
 /* Both ends. Closes everything; callbacks are called with the cause before it returns. NULL is
  * fine. */
