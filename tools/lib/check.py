@@ -16,10 +16,13 @@ import sys
 import threading
 import time
 
+import processes
+
 TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 LOGS = os.path.join(TREE, 'build', 'check-logs')
 CHIPS = ['x86_64', 'arm64', 'riscv64']
 FUZZ_SECONDS = 8
+PAGE_SECONDS = 300
 TESTS = 'plain' if os.uname().machine == 'riscv64' else 'enabled'  # Debian has no Criterion there
 # A sanitizer's report is a failure, not a remark.
 SANITIZERS = {'CRITERION_VERBOSITY_LEVEL': '1', 'ASAN_OPTIONS': 'detect_leaks=1',
@@ -40,13 +43,15 @@ def run(argv, log, timeout=1800, env=None, cwd=TREE):
     path = os.path.join(LOGS, log + '.log')
     with open(path, 'w', encoding='utf-8', errors='replace') as f:
         try:
-            p = subprocess.run(argv, cwd=cwd, stdin=subprocess.DEVNULL, stdout=f,
-                               stderr=subprocess.STDOUT, timeout=timeout,
-                               env=dict(os.environ, **(env or {})))
-            status = p.returncode
-        except subprocess.TimeoutExpired:
-            f.write(f'\ntimed out after {timeout} s\n')
-            status = 124
+            with subprocess.Popen(argv, cwd=cwd, stdin=subprocess.DEVNULL, stdout=f,
+                                  stderr=subprocess.STDOUT, env=dict(os.environ, **(env or {}))) as p:
+                try:
+                    status = p.wait(timeout)
+                except subprocess.TimeoutExpired:
+                    processes.end_tree(p.pid)  # an emulator that is left would slow down what follows
+                    f.seek(0, os.SEEK_END)
+                    f.write(f'\ntimed out after {timeout} s\n')
+                    status = 124
         except FileNotFoundError as e:
             f.write(f'\n{e}\n')
             status = 127
@@ -294,7 +299,8 @@ def step_docs():
     """the examples of the documentation"""
     pages = os.path.join(TREE, 'docs', 'first-hour')
     for page in sorted(os.listdir(pages)):
-        status, output = run(['tools/doc-run', os.path.join(pages, page)], 'doc-' + page)
+        status, output = run(['tools/doc-run', '--timeout', str(PAGE_SECONDS), os.path.join(pages, page)],
+                             'doc-' + page, timeout=PAGE_SECONDS + 60)
         yield from results_of(page, status, output)
 
 
