@@ -62,7 +62,8 @@ int store_audit_each(struct store *s, uint64_t before, unsigned limit,
 int store_backup(struct store *s, const char *path, struct err *e);
 /* Puts a backup (of this or an older release) in the place of the database at path, which no
  * process may have open. The copy is checked before anything is replaced. Revisions and numbers of
- * events go on far above those of the backup, so that none of the lost time is given twice. */
+ * events go on far above those of the backup, so that none of the lost time is given twice. The new
+ * database has the document ("meta", "restored") {"at": time}; who has dealt with it deletes it. */
 int store_restore(const char *backup, const char *path, struct err *e);
 
 #endif

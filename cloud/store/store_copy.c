@@ -74,13 +74,17 @@ static int check_whole(sqlite3 *db, const char *path, struct err *e)
 	return ok ? 0 : err_set(e, ERR_HOST, -EUCLEAN, "%s: the database is damaged", path);
 }
 
+/* Says when in ("meta", "restored"), for whoever must first ask what has happened since. */
 static int leap(sqlite3 *db)
 {
-	char sql[256];
+	char sql[512];
 
 	snprintf(sql, sizeof(sql),
 		"BEGIN; UPDATE counter SET value = value + %d WHERE name = 'revision';"
-		"UPDATE sqlite_sequence SET seq = seq + %d; COMMIT; PRAGMA journal_mode = DELETE",
+		"UPDATE sqlite_sequence SET seq = seq + %d;"
+		"INSERT OR REPLACE INTO doc SELECT 'meta', 'restored', value,"
+		"  json_object('at', strftime('%%Y-%%m-%%dT%%H:%%M:%%fZ', 'now'))"
+		"  FROM counter WHERE name = 'revision'; COMMIT; PRAGMA journal_mode = DELETE",
 		RESTORE_LEAP, RESTORE_LEAP);
 	return store_error(sqlite3_exec(db, sql, NULL, NULL, NULL));
 }

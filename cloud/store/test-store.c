@@ -299,6 +299,7 @@ Test(store, a_backup_of_version_1_restores)
 Test(store, backup_and_restore)
 {
 	uint64_t rev, later;
+	json_t *restored = NULL;
 	struct stat st;
 
 	cr_assert_eq(put("i-1", 1, 0, &rev), 0);
@@ -315,6 +316,9 @@ Test(store, backup_and_restore)
 	cr_expect_eq(value("i-2", NULL), -ENOENT);
 	cr_assert_eq(put("i-3", 1, 0, &later), 0);
 	cr_expect_gt(later, rev, "numbers of the lost time are not given again");
+	cr_assert_eq(store_get(s, "meta", "restored", &restored, NULL), 0);
+	cr_expect(json_is_string(json_object_get(restored, "at")));
+	json_decref(restored);
 }
 
 Test(store, restore_leaves_the_running_and_the_good)
