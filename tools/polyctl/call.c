@@ -134,6 +134,8 @@ int call_verb(struct call *c, struct err *e)
 
 	if (c->verb->run)
 		return c->verb->run(c, e);
+	if (c->noun->run)
+		return c->noun->run(c, e);
 	if (c->verb->keys)
 		r = words_to_json(c->verb->keys, c->word, c->nwords, &c->body, e);
 	if (r == 0 && c->verb->prepare)

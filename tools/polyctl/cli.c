@@ -6,8 +6,6 @@
 #include "tools/polyctl/polyctl.h"
 #include "vmm/version.h"
 
-const struct noun *const nouns[] = {&noun_vm, &noun_offload, NULL};
-
 static int usage_error(struct err *e, const char *what, const char *word, const char *advice)
 {
 	return err_set(e, ERR_USAGE, -EINVAL, "%s%.80s; %s says more", what, word, advice);
@@ -18,7 +16,7 @@ static int usage_error(struct err *e, const char *what, const char *word, const 
 static void help_top(FILE *out)
 {
 	fputs("Usage: polyctl NOUN VERB [FLAG...] [WORD...]\n"
-	      "Controls polyvisor and polyvisor-offload over their REST APIs.\n\n",
+	      "Controls polyvisor, polyvisor-offload and polycloud over their REST APIs.\n\n",
 		out);
 	for (unsigned i = 0; nouns[i]; i++)
 		fprintf(out, "  polyctl %-24s %s\n", nouns[i]->name, nouns[i]->help);
@@ -52,8 +50,8 @@ static void help_noun(const struct noun *n, FILE *out)
 
 static void help_verb(const struct noun *n, const struct verb *v, FILE *out)
 {
-	fprintf(out, "Usage: polyctl %s %s%s%s [FLAG...]\n%c%s.\n", n->name, v->name,
-		*v->args ? " " : "", v->args, v->help[0] & ~0x20, v->help + 1);
+	fprintf(out, "Usage: polyctl %s%s%s%s%s [FLAG...]\n%c%s.\n", n->name, *v->name ? " " : "",
+		v->name, *v->args ? " " : "", v->args, v->help[0] & ~0x20, v->help + 1);
 	if (v->more)
 		fprintf(out, "%s\n", v->more);
 	if (v->method)
@@ -86,14 +84,21 @@ static int take_flag(struct call *c, char **argv, struct err *e)
 		f = find_flag(c->noun->flags, argv[0], len);
 	if (!f)
 		return err_set(e, ERR_USAGE, -EINVAL,
-			"%.64s: no such flag; polyctl %s %s --help lists them", argv[0],
-			c->noun->name, c->verb->name);
+			"%.64s: no such flag; polyctl %s%s%s --help lists them", argv[0],
+			c->noun->name, *c->verb->name ? " " : "", c->verb->name);
 	if (!f->value && argv[0][len])
 		return err_set(e, ERR_USAGE, -EINVAL, "%s: takes no value", f->name);
 	if (f->value && !value)
 		return err_set(e, ERR_USAGE, -EINVAL, "%s: needs a value, %s", f->name, f->value);
 	int r = f->set(c, f, value, e);
 	return r < 0 ? r : f->value && !argv[0][len] ? 2 : 1;
+}
+
+/* "--anything", or a letter that is a flag here: other words may begin with a dash. */
+static bool is_flag(const struct call *c, const char *word)
+{
+	return !strncmp(word, "--", 2) ||
+	       (word[0] == '-' && word[1] && !word[2] && find_flag(c->verb->flags, word, 2));
 }
 
 static int take_words(struct call *c, char **argv, struct err *e)
@@ -103,9 +108,11 @@ static int take_words(struct call *c, char **argv, struct err *e)
 	while (*argv) {
 		int n = 1;
 
+		if (c->verb->rest && c->nwords > 1)
+			flags = false;
 		if (flags && !strcmp(*argv, "--"))
 			flags = false;
-		else if (flags && !strncmp(*argv, "--", 2))
+		else if (flags && is_flag(c, *argv))
 			n = take_flag(c, argv, e);
 		else if (c->nwords == CALL_WORDS)
 			return err_set(e, ERR_USAGE, -EINVAL, "too many words");
@@ -118,9 +125,9 @@ static int take_words(struct call *c, char **argv, struct err *e)
 	const struct verb *v = c->verb;
 	if (c->nwords >= v->min && c->nwords <= v->max)
 		return 0;
-	return err_set(e, ERR_USAGE, -EINVAL, "%s %s: %s %s; polyctl %s %s --help says more",
-		c->noun->name, v->name, c->nwords < v->min ? "needs" : "takes",
-		*v->args ? v->args : "no words", c->noun->name, v->name);
+	return err_set(e, ERR_USAGE, -EINVAL, "%s%s%s: %s %s; polyctl %s%s%s --help says more",
+		c->noun->name, *v->name ? " " : "", v->name, c->nwords < v->min ? "needs" : "takes",
+		*v->args ? v->args : "no words", c->noun->name, *v->name ? " " : "", v->name);
 }
 
 static bool asks_help(char **argv)
@@ -137,9 +144,9 @@ static int run_call(struct call *c, char **argv, struct err *e)
 {
 	int r = take_words(c, argv, e);
 
-	if (r == 0 && !c->socket)
+	if (r == 0 && !c->socket && c->noun->env)
 		c->socket = c->sockets[0] = getenv(c->noun->env);
-	if (r == 0 && (!c->socket || !*c->socket))
+	if (r == 0 && c->noun->env && (!c->socket || !*c->socket))
 		r = err_set(e, ERR_USAGE, -EINVAL,
 			"--socket: needed; name the socket of %s's --api-socket, or set %s",
 			c->noun->server, c->noun->env);
@@ -169,6 +176,13 @@ static int run_noun(const struct noun *n, char **argv, FILE *out, FILE *err, str
 	char **at = first_word(n, argv);
 
 	snprintf(advice, sizeof(advice), "polyctl %s --help", n->name);
+	if (NOUN_IS_VERB(n)) {
+		c.verb = n->verbs;
+		if (!asks_help(argv))
+			return run_call(&c, argv, e);
+		help_verb(n, c.verb, out);
+		return 0;
+	}
 	for (c.verb = n->verbs; *at && c.verb->name; c.verb++)
 		if (!strcmp(c.verb->name, *at))
 			break;

@@ -16,10 +16,12 @@ static void print_keys(const struct opt_table *t, FILE *out)
 		fprintf(out, "%s= ", t->opts[i].name);
 }
 
+#define SEEN_MAX 128
+
 /* Flags of any verb whose value is of that hint, as a pattern: "--kernel|--socket". */
 static void print_hinted(enum hint hint, FILE *out)
 {
-	const char *seen[32];
+	const char *seen[SEEN_MAX];
 	unsigned n = 0;
 
 	for (unsigned i = 0; nouns[i]; i++) {
@@ -31,7 +33,7 @@ static void print_hinted(enum hint hint, FILE *out)
 					unsigned k = 0;
 					while (k < n && strcmp(seen[k], f->name))
 						k++;
-					if (!f->value || f->hint != hint || k < n || n == 32)
+					if (!f->value || f->hint != hint || k < n || n == SEEN_MAX)
 						continue;
 					fprintf(out, "%s%s", n ? "|" : "", f->name);
 					seen[n++] = f->name;
@@ -67,15 +69,15 @@ static const char bash_tail[] = "	local IFS=$' \\t\\n'\n"
 
 static void bash_verb(const struct noun *n, const struct verb *v, FILE *out)
 {
-	fprintf(out, "	'%s %s')\n		words='", n->name, v->name);
+	fprintf(out, "	'%s %s'%s)\n		words='", n->name, v->name, *v->name ? "" : "*");
 	print_flags(v->flags, out);
 	print_flags(n->flags, out);
 	print_keys(v->keys ? v->keys : v->help_keys, out);
 	fputs("--help'\n", out);
 	if (v->hint == HINT_DEVICE)
 		fprintf(out,
-			"		case $cur in -*) ;; *) words=$(_polyctl_devices '%s %s') ;; esac\n",
-			n->name, n->ids);
+			"		case $cur in -*) ;; *) words=$(_polyctl_devices '%s') ;; esac\n",
+			n->ids);
 	if (v->hint == HINT_FILE)
 		fputs("		case $cur in -*) ;; *) compopt -o default; return ;; esac\n", out);
 	fputs("		;;\n", out);
@@ -112,6 +114,8 @@ static void bash(FILE *out)
 	      "		case $prev in\n",
 		out);
 	for (unsigned i = 0; nouns[i]; i++) {
+		if (NOUN_IS_VERB(nouns[i]))
+			continue;
 		fprintf(out, "		%s) words='", nouns[i]->name);
 		print_verbs(nouns[i], out);
 		fputs("--help' ;;\n", out);
@@ -137,7 +141,8 @@ static const char zsh_head[] =
 
 static void zsh_verb(const struct noun *n, const struct verb *v, FILE *out)
 {
-	fprintf(out, "	'%s %s')\n		compadd -- ", n->name, v->name);
+	fprintf(out, "	'%s %s'%s)\n		compadd -- ", n->name, v->name,
+		*v->name ? "" : "*");
 	print_flags(v->flags, out);
 	print_flags(n->flags, out);
 	fputs("--help\n", out);
@@ -149,8 +154,7 @@ static void zsh_verb(const struct noun *n, const struct verb *v, FILE *out)
 		putc('\n', out);
 	}
 	if (v->hint == HINT_DEVICE)
-		fprintf(out, "		compadd -- ${(f)\"$(_polyctl_devices '%s %s')\"}\n",
-			n->name, n->ids);
+		fprintf(out, "		compadd -- ${(f)\"$(_polyctl_devices '%s')\"}\n", n->ids);
 	if (v->hint == HINT_FILE)
 		fputs("		[[ $PREFIX == -* ]] || _files\n", out);
 	fputs("		;;\n", out);
@@ -169,11 +173,13 @@ static void zsh(FILE *out)
 	      "	if (( CURRENT == 3 )); then\n		case $words[2] in\n",
 		out);
 	for (unsigned i = 0; nouns[i]; i++) {
+		if (NOUN_IS_VERB(nouns[i]))
+			continue;
 		fprintf(out, "		%s) compadd -- ", nouns[i]->name);
 		print_verbs(nouns[i], out);
-		fputs("--help ;;\n", out);
+		fputs("--help; return ;;\n", out);
 	}
-	fputs("		completion) compadd -- bash zsh fish ;;\n		esac\n		return\n"
+	fputs("		completion) compadd -- bash zsh fish; return ;;\n		esac\n"
 	      "	fi\n	case \"$words[2] $words[3]\" in\n",
 		out);
 	for (unsigned i = 0; nouns[i]; i++)
@@ -196,7 +202,10 @@ static void fish_help(const char *help, FILE *out)
 static void fish_flags(const struct flag *f, const char *when, FILE *out)
 {
 	for (; f && f->name; f++) {
-		fprintf(out, "complete -c polyctl -n '%s' -l %s", when, f->name + 2);
+		bool letter = f->name[1] != '-';
+
+		fprintf(out, "complete -c polyctl -n '%s' -%c %s", when, letter ? 's' : 'l',
+			f->name + 2 - letter);
 		if (f->value)
 			fputs(f->hint == HINT_FILE ? " -rF" : " -x", out);
 		fish_help(f->help, out);
@@ -207,9 +216,12 @@ static void fish_verb(const struct noun *n, const struct verb *v, FILE *out)
 {
 	char when[160];
 
-	fprintf(out, "complete -c polyctl -n '__polyctl_at %s' -a %s", n->name, v->name);
-	fish_help(v->help, out);
-	snprintf(when, sizeof(when), "__polyctl_at %s %s", n->name, v->name);
+	if (*v->name) {
+		fprintf(out, "complete -c polyctl -n '__polyctl_at %s' -a %s", n->name, v->name);
+		fish_help(v->help, out);
+	}
+	snprintf(when, sizeof(when), "__polyctl_%s %s%s%s", *v->name ? "at" : "in", n->name,
+		*v->name ? " " : "", v->name);
 	fish_flags(v->flags, when, out);
 	fish_flags(n->flags, when, out);
 	if (v->keys || v->help_keys) {
@@ -218,8 +230,8 @@ static void fish_verb(const struct noun *n, const struct verb *v, FILE *out)
 		fputs("'\n", out);
 	}
 	if (v->hint == HINT_DEVICE)
-		fprintf(out, "complete -c polyctl -n '%s' -a '(__polyctl_devices %s %s)'\n", when,
-			n->name, n->ids);
+		fprintf(out, "complete -c polyctl -n '%s' -a '(__polyctl_devices %s)'\n", when,
+			n->ids);
 	if (v->hint == HINT_FILE)
 		fprintf(out, "complete -c polyctl -n '%s' -F\n", when);
 }
@@ -233,6 +245,10 @@ static void fish(FILE *out)
 	      "	set -l last (math (count $argv) + 1)\n"
 	      "	test \"$words[2..$last]\" = \"$argv\"; or return 1\n"
 	      "	test (count $argv) -gt 1; or test (count $words) -eq $last\n"
+	      "end\n"
+	      "function __polyctl_in\n"
+	      "	set -l words (commandline -poc)\n"
+	      "	test (count $words) -gt 1; and test \"$words[2]\" = \"$argv\"\n"
 	      "end\n"
 	      "function __polyctl_devices\n"
 	      "	set -l words (commandline -poc)\n"

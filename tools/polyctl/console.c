@@ -214,7 +214,7 @@ static void make_raw(struct session *s)
 	tcsetattr(STDIN_FILENO, TCSADRAIN, &raw);
 }
 
-static int attach(const char *path, int fd, FILE *err)
+int console_attach(const char *path, int fd, FILE *err)
 {
 	struct session s = {.fd = fd};
 	sigset_t before;
@@ -252,7 +252,7 @@ int run_console(struct call *c, struct err *e)
 	if (r == 0)
 		r = fd = open_console(is_socket, path, e);
 	if (r >= 0)
-		r = attach(path, fd, c->err);
+		r = console_attach(path, fd, c->err);
 	json_decref(info);
 	return r < 0 ? err_set(e, ERR_HOST, r, "cannot attach: %s", strerrordesc_np(-r)) : 0;
 }

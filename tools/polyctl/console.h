@@ -6,6 +6,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 #include "vmm/base/err.h"
 
 /* Takes the escapes out of what a person typed, in place: Ctrl-A x leaves, Ctrl-A and another key
@@ -20,5 +21,9 @@ size_t escape_filter(struct escape *s, char *p, size_t n);
  * vm.info, which the path is borrowed from. An error says what it does instead. */
 int console_find(const json_t *info, const char *name, bool *ret_is_socket, const char **ret_path,
 	struct err *e);
+
+/* Our terminal, raw, and fd, until either ends; path is its name for messages. Without a terminal
+ * the standard streams are copied. A signal that ends it is raised when the terminal is back. */
+int console_attach(const char *path, int fd, FILE *err);
 
 #endif

@@ -279,4 +279,4 @@ static const struct verb offload_verbs[] = {
 
 const struct noun noun_offload = {"offload",
 	"Devices outside the VMM, by polyvisor-offload's socket", offload_verbs, offload_flags,
-	.server = "polyvisor-offload", .env = "POLYVISOR_OFFLOAD_SOCKET", .ids = "list"};
+	.server = "polyvisor-offload", .env = "POLYVISOR_OFFLOAD_SOCKET", .ids = "offload list"};

@@ -20,11 +20,12 @@ enum hint { HINT_NONE, HINT_FILE, HINT_DEVICE, HINT_SHELL };
 struct call;
 
 struct flag {
-	const char *name;  /* "--until" */
+	const char *name;  /* "--until", or a letter: "-f" */
 	const char *value; /* "EVENT", or NULL for a switch */
 	const char *help;
 	enum hint hint;
 	int (*set)(struct call *c, const struct flag *f, const char *value, struct err *e);
+	const char *key; /* of the body or query, for setters that serve many flags */
 };
 
 struct verb {
@@ -42,6 +43,13 @@ struct verb {
 	/* Instead of all that, for what is not one call and one answer. */
 	int (*run)(struct call *c, struct err *e);
 	const char *more; /* a paragraph for --help, or NULL */
+
+	/* Of the cloud's nouns (cloud.h). */
+	const char *fields;  /* what words become that the path does not take: "name public_key" */
+	const char *columns; /* of a list's table: "NAME=name STATE=observed.state" */
+	const char *until;   /* the states that --wait waits for: "stopped failed" */
+	bool each;	     /* once for every word */
+	bool rest;	     /* behind the second word there are no flags of ours */
 };
 
 struct noun {
@@ -49,8 +57,12 @@ struct noun {
 	const struct verb *verbs; /* ended by one without a name */
 	const struct flag *flags; /* of every verb */
 	const char *server, *env; /* whose --api-socket --socket names, and its default */
-	const char *ids;	  /* the verb that prints ids with --ids, for completion */
+	const char *ids;	  /* noun and verb that print ids with --ids, for completion */
+	/* Runs those verbs that have no run of their own; NULL: call_verb() does. */
+	int (*run)(struct call *c, struct err *e);
 };
+/* A noun that is a verb itself has one, without a name. */
+#define NOUN_IS_VERB(n) (!*(n)->verbs[0].name)
 
 /* One run of polyctl. Words and flag values point into argv. */
 struct call {
@@ -73,6 +85,13 @@ struct call {
 	char path[256];	  /* instead of the verb's, when not "" */
 	char watch[4096]; /* a file that grows during the call, for progress; "" = none */
 	unsigned told;	  /* seconds at the last progress line */
+
+	/* Of the cloud's nouns. */
+	const char *context, *project, *file;
+	char query[1024]; /* "&state=running" */
+	bool waits, follow, confirm;
+	unsigned timeout; /* seconds of --wait */
+	struct cloud_end *end;
 };
 
 int polyctl_main(int argc, char **argv, FILE *out, FILE *err);
@@ -89,7 +108,7 @@ int call_get(struct call *c, const char *path, json_t **ret_answer, struct err *
 int call_refused(const struct client_reply *reply, struct err *e);
 
 extern const struct noun noun_vm, noun_offload;
-extern const struct noun *const nouns[]; /* ended by NULL */
+extern const struct noun *const nouns[]; /* ended by NULL; nouns.c or cloud_nouns.c */
 
 /* create.c */
 extern const struct flag create_flags[];

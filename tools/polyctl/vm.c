@@ -224,4 +224,4 @@ static const struct verb vm_verbs[] = {
 };
 
 const struct noun noun_vm = {"vm", "One instance, by its polyvisor's socket", vm_verbs, vm_flags,
-	.server = "polyvisor", .env = "POLYVISOR_SOCKET", .ids = "devices"};
+	.server = "polyvisor", .env = "POLYVISOR_SOCKET", .ids = "vm devices"};
