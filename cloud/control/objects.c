@@ -116,6 +116,16 @@ void objects_watch(struct objects *os, struct obj_watch *w)
 	os->watches = w;
 }
 
+void objects_unwatch(struct objects *os, struct obj_watch *w)
+{
+	for (struct obj_watch **at = &os->watches; *at; at = &(*at)->next) {
+		if (*at == w) {
+			*at = w->next;
+			return;
+		}
+	}
+}
+
 static void tell(struct objects *os, struct obj *o, bool deleted)
 {
 	for (struct obj_watch *w = os->watches; w; w = w->next)

@@ -80,6 +80,7 @@ struct obj_watch {
 	struct obj_watch *next;
 };
 void objects_watch(struct objects *os, struct obj_watch *w);
+void objects_unwatch(struct objects *os, struct obj_watch *w); /* not from inside changed() */
 
 /* "i-01hx…": kind's letter and 26 characters that sort by time (as a ULID, to the nanosecond). */
 void obj_new_id(enum kind k, char ret_id[32]);
