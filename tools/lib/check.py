@@ -276,21 +276,28 @@ def guest_tests(name, prefix, chip):
         yield (kind, f'{name}: {t["name"]}', t.get('reason') or '')
 
 
-def chip_steps(chip):
-    host = ['tools/chip-host', chip]
-    yield from guest_tests(chip, [*host, '--timeout', '1200'], chip)
-    yield from results_of(f'{chip} Debian',
-                          *run(['tools/lib/guest-suite', chip], 'debian-' + chip, timeout=2400))
-    yield from results_of(f'{chip} core', *run(['tools/lib/core-check', chip], 'core-' + chip, timeout=900))
+def bare_metal(chip):
+    return guest_tests(chip, ['tools/chip-host', chip, '--timeout', '1200'], chip)
+
+
+def debian(chip):
+    return results_of(f'{chip} Debian',
+                      *run(['tools/lib/guest-suite', chip], 'debian-' + chip, timeout=2400))
+
+
+def core(chip):
+    return results_of(f'{chip} core', *run(['tools/lib/core-check', chip], 'core-' + chip, timeout=900))
 
 
 def step_hosts():
     """bare-metal and Debian guests in the chip hosts"""
+    # The longest first, so that no host runs alone for long at the end.
+    tasks = [(f, chip) for f in (debian, bare_metal, core) for chip in reversed(OPTIONS['chips'])]
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        futures = {pool.submit(lambda c: list(chip_steps(c)), c): c for c in OPTIONS['chips']}
-        for f in concurrent.futures.as_completed(futures):
-            say(f'  {futures[f]}: done')
-            yield from f.result()
+        futures = {pool.submit(lambda f, c: list(f(c)), f, c): f'{c} {f.__name__.replace("_", "-")}' for f, c in tasks}
+        for done in concurrent.futures.as_completed(futures):
+            say(f'  {futures[done]}: done')
+            yield from done.result()
 
 
 # ---- documentation and tools ----
