@@ -4,6 +4,7 @@
 # The drivers of an initramfs without a disk, and what a root disk needs beside them.
 PV_GUEST_MODULES="virtio_mmio virtio_blk virtio_net virtio_rng virtio_input evdev button"
 PV_DISK_MODULES="$PV_GUEST_MODULES crc32c_generic ext4 vmw_vsock_virtio_transport"
+PV_CLOUD_MODULES="$PV_DISK_MODULES isofs"
 
 # guest_initramfs OUT MODULE...: an initramfs with those modules of KERNEL_DIR, and BUSYBOX.
 guest_initramfs() {
@@ -51,11 +52,12 @@ guest_piece() {
 	unlock "guest-$CHIP"
 }
 
-# image_root DIR: Debian's packages unpacked, with our init; nothing of them is run.
+# image_root DIR KIND: Debian's packages unpacked, with our init (KIND base) or what a cloud's instances
+# have beside it (cloud); nothing of them is run.
 image_root() {
 	local deb dir=$1 name
 	# shellcheck disable=SC2046
-	fetch_set $(set_packages root)
+	fetch_set $(set_packages root) $([ "$2" = base ] || set_packages cloud-root)
 	for name in bin sbin lib lib64; do
 		mkdir -p "$dir/usr/$name"
 		ln -s "usr/$name" "$dir/$name"
@@ -82,12 +84,38 @@ image_root() {
 	cp "$PV_TREE/tools/guest/pv-lib" "$dir/etc/pv-lib"
 	cp "$PV_TREE/tools/guest/dhcp" "$dir/etc/pv-dhcp"
 	chmod 755 "$dir/usr/sbin/init" "$dir/etc/pv-dhcp"
+	[ "$2" = base ] || cloud_root "$dir"
 }
 
-# image_base MB: sets IMAGE_DIR to a folder of the cache with disk.raw, kernel, initramfs.
+# cloud_root DIR: makes of such a root folder one whose init follows NoCloud; see tools/guest/cloud-init.
+cloud_root() {
+	local name dir=$1 guest=$PV_TREE/tools/guest
+	mkdir -p "$dir"/{home/debian,var/log,var/lib/cloud,etc/ssh}
+	echo "sshd:x:100:65534::/run/sshd:/usr/sbin/nologin" >>"$dir/etc/passwd"
+	echo "debian:*:1000:1000:Debian:/home/debian:/bin/bash" >>"$dir/etc/passwd"
+	echo "debian:*:1000:" >>"$dir/etc/group"
+	echo debian >"$dir/etc/hostname"
+	cp "$dir"/etc/skel/.[a-z]* "$dir/home/debian/" 2>/dev/null || true
+	cp "$guest/sshd_config" "$dir/etc/ssh/sshd_config"
+	cp "$guest/cloud-init" "$dir/usr/sbin/init"
+	cp "$guest/cloud-files" "$dir/etc/pv-cloud-files"
+	cp "$guest/cloud-config.awk" "$dir/etc/pv-cloud-config"
+	for name in poweroff reboot halt shutdown; do
+		rm -f "$dir/usr/local/bin/$name"
+		cp "$guest/cloud-down" "$dir/usr/sbin/$name"
+		chmod 755 "$dir/usr/sbin/$name"
+	done
+	for name in run-parts awk dd od usleep gunzip tar find xargs clear which free uptime killall pgrep diff hexdump dnsdomainname netstat nslookup telnet time watch xxd; do
+		[ -e "$dir/usr/bin/$name" ] || ln -sf busybox "$dir/usr/local/bin/$name"
+	done
+	rm -rf "$dir"/usr/lib/systemd "$dir"/usr/share/bash-completion "$dir"/usr/lib/*/gconv "$dir"/etc/init.d "$dir/etc/ssh/moduli"
+	chmod 755 "$dir/usr/sbin/init"
+}
+
+# image_base MB [KIND]: sets IMAGE_DIR to a folder of the cache with disk.raw, kernel, initramfs.
 image_base() {
-	local dir
-	IMAGE_DIR=$PV_CACHE/image/$CHIP-$1-$(guest_key)
+	local dir kind=${2:-base} modules=$PV_DISK_MODULES
+	IMAGE_DIR=$PV_CACHE/image/$CHIP-$1-${2:+$2-}$(guest_key)
 	[ ! -d "$IMAGE_DIR" ] || return 0
 	need "host-$CHIP" mke2fs cpio
 	lock "image-$CHIP"
@@ -95,7 +123,7 @@ image_base() {
 	dir=$IMAGE_DIR.part
 	rm -rf "$dir"
 	mkdir -p "$dir"
-	image_root "$dir/root"
+	image_root "$dir/root" "$kind"
 	# A user's own files become root's in the disk.
 	local as=()
 	[ "$(id -u)" = 0 ] || as=(unshare -r)
@@ -104,8 +132,9 @@ image_base() {
 		die "cannot make a disk of $1 MiB: $(tail -n1 "$dir.log")"
 	rm -rf "$dir/root" "$dir.log"
 	cp "$KERNEL_DIR/kernel" "$dir/kernel"
+	[ "$kind" = base ] || modules=$PV_CLOUD_MODULES
 	# shellcheck disable=SC2086
-	guest_initramfs "$dir/initramfs" $PV_DISK_MODULES
+	guest_initramfs "$dir/initramfs" $modules
 	mv "$dir" "$IMAGE_DIR"
 	unlock "image-$CHIP"
 }

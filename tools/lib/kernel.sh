@@ -8,7 +8,7 @@
 PV_MODULES="kvm kvm-amd tun tap vhost_net vhost_vsock vhost_vdpa vduse vdpa bridge veth loop nbd overlay
 ext4 crc32c_generic virtio_mmio virtio_blk virtio_net virtio-rng virtio_balloon virtio_mem virtio_input virtiofs
 vmw_vsock_virtio_transport vsock_loopback vsock_diag virtio_vdpa virtio_scsi virtio_pmem
-evdev button af_packet ipv6 rtc-goldfish rtc-pl031 rtc-cmos qemu_fw_cfg 8021q br_netfilter nf_nat xt_MASQUERADE"
+evdev button isofs af_packet ipv6 rtc-goldfish rtc-pl031 rtc-cmos qemu_fw_cfg 8021q br_netfilter nf_nat xt_MASQUERADE"
 
 # kernel_unpack SET: sets KERNEL_DIR to a folder with
 #   kernel   bzImage (x86_64) or Image (arm64, riscv64)
