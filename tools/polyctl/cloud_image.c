@@ -130,12 +130,12 @@ int run_upload(struct call *c, struct err *e)
 
 /* ---- build ---- */
 
-/* The project's tools/image: beside this program's build folder, or on the PATH. */
+/* The project's tools/image: in a folder above this program's, or on the PATH by another name. */
 static const char *find_tool(char path[PATH_MAX])
 {
 	ssize_t n = readlink("/proc/self/exe", path, PATH_MAX - 32);
 
-	for (unsigned up = 0; n > 0 && up < 4; up++) {
+	for (unsigned up = 0; n > 0 && up < 5; up++) {
 		path[n] = '\0';
 		char *slash = strrchr(path, '/');
 		if (!slash)
@@ -148,41 +148,72 @@ static const char *find_tool(char path[PATH_MAX])
 	return "polyvisor-image";
 }
 
-static int run_tool(const char *tool, const char *const *argv, struct err *e)
+/* Runs `tools/image CHIP --cloud -o -`, which says in its last line where the parts are. */
+static int build_chip(const char *tool, const char *chip, char dir[PATH_MAX], struct err *e)
 {
-	int status = 0;
-	pid_t pid = fork();
+	const char *argv[] = {tool, chip, "--cloud", "-o", "-", NULL};
+	int out[2], status = 0;
+	pid_t pid;
 
+	if (pipe(out) < 0)
+		return -errno;
+	pid = fork();
 	if (pid == 0) {
-		dup2(STDERR_FILENO, STDOUT_FILENO);
+		dup2(out[1], STDOUT_FILENO);
+		close(out[0]);
+		close(out[1]);
 		execvp(tool, (char *const *)argv);
 		_exit(127);
 	}
+	close(out[1]);
+	cleanup_file FILE *f = fdopen(out[0], "r");
+	dir[0] = '\0';
+	while (f && fgets(dir, PATH_MAX, f))
+		dir[strcspn(dir, "\n")] = '\0';
 	if (pid < 0 || waitpid(pid, &status, 0) < 0)
 		return err_set(e, ERR_HOST, -errno, "cannot start %.100s", tool);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
 		return err_set(e, ERR_HOST, -ENOENT,
 			"images are built by tools/image of polyvisor's source, which is not here");
-	return status ? err_set(e, ERR_HOST, -ECANCELED, "%.100s failed", tool) : 0;
+	return status || !*dir ? err_set(e, ERR_HOST, -ECANCELED, "%.100s %s failed", tool, chip)
+			       : 0;
+}
+
+static int send_built(struct call *c, const char *chip, const char *dir, struct err *e)
+{
+	static const char *const files[] = {"disk.raw", "kernel", "initramfs"};
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < 3; i++) {
+		char file[PATH_MAX + 16];
+
+		snprintf(file, sizeof(file), "%s/%s", dir, files[i]);
+		r = send_part(c, chip, parts[i], file, e);
+	}
+	return r;
 }
 
 int run_build(struct call *c, struct err *e)
 {
-	char path[PATH_MAX], dir[] = "/tmp/polyctl-image-XXXXXX";
-	const char *chip = json_string_value(json_object_get(c->body, "chip"));
+	char path[PATH_MAX], dir[PATH_MAX];
+	const char *only = json_string_value(json_object_get(c->body, "chip"));
 	const char *tool = find_tool(path);
-	int r = mkdtemp(dir) ? cloud_begin(c, e) : -errno;
+	int r = cloud_begin(c, e);
+	bool any = false;
 
-	if (r == 0) {
-		const char *argv[] = {tool, "cloud", "--out", dir, chip, NULL};
-		r = run_tool(tool, argv, e);
+	for (const char *const *chip = chips; r == 0 && *chip; chip++) {
+		if (only && strcmp(only, *chip))
+			continue;
+		any = true;
+		r = build_chip(tool, *chip, dir, e);
+		if (r == 0)
+			r = send_built(c, *chip, dir, e);
 	}
+	if (r == 0 && !any)
+		r = err_set(e, ERR_USAGE, -EINVAL,
+			"--chip: \"%.32s\" is not allowed; give x86_64, arm64 or riscv64", only);
 	if (r == 0)
-		r = send_folder(c, dir, e);
-	if (r > 0)
 		r = make(c, e);
-	const char *clean[] = {"rm", "-rf", dir, NULL};
-	run_tool("rm", clean, NULL);
 	cloud_done(c);
 	return r;
 }
