@@ -52,7 +52,7 @@ def guest(name):
 class Cloud:
     """Control and node, each of which may be killed and started again."""
 
-    def __init__(self, polycloud=f'{TREE}/build/cloud/cloud/polycloud', programs=f'{TREE}/build/{CHIP}'):
+    def __init__(self, polycloud=f'{TREE}/build/cloud/polycloud', programs=f'{TREE}/build/{CHIP}'):
         self.polycloud, self.programs = polycloud, programs
         if not os.path.exists(polycloud):
             sys.exit('no build/cloud; run tools/build cloud first')

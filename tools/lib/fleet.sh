@@ -4,21 +4,8 @@
 # Every background process has a file NAME.pid in $data, which holds its process group; one that is alive
 # is left alone, so that `up` after `up` only adds what is missing.
 
-POLYCLOUD=$PV_TREE/build/cloud/cloud/polycloud
-POLYCTL=$PV_TREE/build/cloud/tools/polyctl/polyctl
-
-# fleet_build: the control plane and its client, with Debian's libraries, for this machine.
-fleet_build() {
-	local dir=$PV_TREE/build/cloud
-	need build gcc meson ninja
-	lock "build-$(fingerprint "$dir")"
-	progress "building the control plane"
-	mkdir -p "$dir"
-	[ -e "$dir/build.ninja" ] || meson setup -Dtests=disabled -Dcloud=enabled "$dir" "$PV_TREE" >"$dir.log" 2>&1 ||
-		die "$(grep -m1 ERROR "$dir.log" || tail -n1 "$dir.log") (tools/setup cloud installs what it needs)"
-	ninja -C "$dir" >"$dir.log" 2>&1 || die "the build failed: $(grep -m1 'error:' "$dir.log") (all of it: $dir.log)"
-	unlock "build-$(fingerprint "$dir")"
-}
+POLYCLOUD=$PV_TREE/build/cloud/polycloud
+POLYCTL=$PV_TREE/build/cloud/polyctl
 
 # alive NAME: whether the process that NAME.pid names is one that was started here.
 alive() {
@@ -51,7 +38,7 @@ until_true() {
 ctl() { "$POLYCTL" --socket "$data/polycloud.sock" "$@"; }
 
 fleet_control() {
-	[ -x "$POLYCLOUD" ] && [ -x "$POLYCTL" ] || fleet_build
+	[ -x "$POLYCLOUD" ] && [ -x "$POLYCTL" ] || "$PV_TREE/tools/build" cloud
 	mkdir -p "$data"
 	alive control || background control "$POLYCLOUD" control --data "$data/control" \
 		--socket "$data/polycloud.sock" --listen "127.0.0.1:$port"
