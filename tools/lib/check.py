@@ -249,6 +249,18 @@ def native_tests(chip, binary):
     yield from results_of('chip-report', *run(['tools/report/test-bare'], 'report-bare'))
 
 
+def step_cloud():
+    """a cloud of this machine's own, end to end"""
+    chip = native_chip()
+    status, output = run(['tools/build', chip, 'cloud'], 'build-cloud', timeout=2400)
+    if status:
+        yield ('not ok', 'cloud: build', tail(output))
+        return
+    where = os.path.join(TREE, 'build', 'cloud')
+    yield from results_of('cloud', *run(['python3', 'tools/lib/cloud_test.py', f'{where}/polycloud', f'{where}/polyctl',
+                                         os.path.join(TREE, 'build', chip)], 'cloud', timeout=900))
+
+
 def step_libvirt():
     """libvirt, built from Debian's source, drives polyvisor by plain virsh"""
     status, output = run(['tools/build', native_chip()], 'build-native', timeout=2400)
@@ -317,7 +329,7 @@ def step_tools():
 
 
 STEPS = {f.__name__[5:]: f for f in (step_style, step_unit, step_tsan, step_fuzz, step_chips,
-                                     step_native, step_libvirt, step_hosts, step_docs, step_tools)}
+                                     step_native, step_cloud, step_libvirt, step_hosts, step_docs, step_tools)}
 OPTIONS = {'chips': CHIPS}
 
 

@@ -73,6 +73,8 @@ int cloud_wait_instance(struct call *c, const char *name, const char *states, st
 /* Waits for the operation's end; its error is ours. */
 int cloud_wait_operation(struct call *c, const json_t *operation, struct err *e);
 
+int run_version(struct call *c, struct err *e);
+
 /* ---- cloud_flags.c: flags to fields ---- */
 
 extern const struct flag cloud_flags[];					      /* of every noun */

@@ -365,7 +365,12 @@ static const struct verb backup_verb[] = {
 const struct noun noun_backup = {"backup", "A copy of the control plane's state", backup_verb,
 	cloud_flags, .run = cloud_run};
 
-static const struct verb version_verb[] = {
-	{"", "", "which polycloud answers", "GET", "/v1/version"}, {0}};
+static const struct flag version_flags[] = {
+	{"--wait", "SECONDS", "for a polycloud that is still starting", HINT_NONE, set_timeout},
+	{0},
+};
+static const struct verb version_verb[] = {{"", "", "which polycloud answers", "GET", "/v1/version",
+						   .flags = version_flags, .run = run_version},
+	{0}};
 const struct noun noun_cloud_version = {
 	"version", "Which polycloud answers", version_verb, cloud_flags, .run = cloud_run};

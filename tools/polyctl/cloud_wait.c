@@ -131,3 +131,32 @@ int cloud_wait_operation(struct call *c, const json_t *operation, struct err *e)
 		r = err_set(e, ERR_HOST, -ECANCELED, "%s", *why ? why : "it failed");
 	return r < 0 ? r : 0;
 }
+
+/* A polycloud that was just started listens in a moment. */
+int run_version(struct call *c, struct err *e)
+{
+	time_t began = now_seconds();
+	json_t *doc = NULL;
+	struct err why = {0};
+	int r = cloud_begin(c, e);
+
+	while (r == 0) {
+		why = (struct err){0};
+		r = cloud_get(c, "/v1/version", "", &doc, &why);
+		if (r == 0 || !c->timeout || now_seconds() - began >= c->timeout)
+			break;
+		cloud_progress(c, (unsigned)(now_seconds() - began), "waiting for polycloud");
+		nanosleep(&(struct timespec){.tv_nsec = LOOK_MS * 1000000L}, NULL);
+		r = 0;
+	}
+	cloud_progress(c, 0, NULL);
+	if (r < 0 && why.kind != ERR_NONE)
+		err_set(e, why.kind, r, "%s", why.text);
+	if (r == 0 && c->json)
+		json_dumpf(doc, c->out, JSON_COMPACT), putc('\n', c->out);
+	else if (r == 0)
+		r = cloud_show_object(c, doc);
+	json_decref(doc);
+	cloud_done(c);
+	return r;
+}
