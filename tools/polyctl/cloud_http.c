@@ -158,6 +158,11 @@ static int failed(const struct transfer *t, CURLcode code, struct err *e)
 			"%.160s: %s; start it with: polycloud up, or name another with --socket or "
 			"--context",
 			where, os ? strerrordesc_np((int)os) : "nobody answers");
+	if (code == CURLE_PEER_FAILED_VERIFICATION)
+		return err_set(e, ERR_HOST, -EPROTO,
+			"%.160s: no authority has signed its certificate; add the context with "
+			"--token-file or --fingerprint",
+			where);
 	return err_set(e, ERR_HOST, -EIO, "%.200s: %s", where, curl_easy_strerror(code));
 }
 

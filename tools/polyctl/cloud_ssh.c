@@ -122,7 +122,7 @@ static int proxy_command(const struct call *c, const char *id, char **ret_text)
 	if (!f || n < 0)
 		return -ENOMEM;
 	self[n] = '\0';
-	fputs("ProxyCommand=exec", f);
+	fputs("ProxyCommand=", f); /* ssh itself puts exec before it */
 	put_quoted(f, self);
 	fputs(" tunnel", f);
 	if (c->end->name) {
