@@ -66,7 +66,8 @@ set_packages() {
 	sysroot)
 		echo "libc6-dev libc6 linux-libc-dev libcrypt-dev libfdt-dev libfdt1 liburing-dev" \
 			"liburing2 libjansson-dev libjansson4 zlib1g-dev zlib1g libcapstone-dev libcapstone5" \
-			"libhttp-parser-dev libhttp-parser2.9 libseccomp-dev libseccomp2"
+			"libhttp-parser-dev libhttp-parser2.9 libseccomp-dev libseccomp2" \
+			"libnghttp2-dev libnghttp2-14 libssl-dev libssl3t64 libzstd-dev libzstd1"
 		;;
 	ld-riscv64) echo "binutils-riscv64-linux-gnu libsframe1 libjansson4 libzstd1 zlib1g libc6" ;;
 	kernel) echo "$KERNEL_META" ;;
