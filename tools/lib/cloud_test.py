@@ -193,7 +193,7 @@ def bad_creates(up):
                        ({'chip': 'vax'}, 'chip'), ({'memory_mib': -1}, 'memory_mib'), ({'colour': 1}, 'colour'),
                        ({'network': 'none'}, 'network'), ({'flavor': 'none'}, 'flavor'), ({'keys': ['none']}, 'keys'),
                        ({'disks': [{'volume': 'none'}]}, 'volume'), ({'restart': 'now'}, 'restart'),
-                       ({'ports': [{'host_port': 0, 'guest_port': 1}]}, 'port'), ({'labels': {'a': 1}}, 'labels'),
+                       ({'ports': [{'host_port': 2000, 'guest_port': 0}]}, 'port'), ({'labels': {'a': 1}}, 'labels'),
                        ({'name': '../../etc'}, 'name'), ({'image': '../../etc/passwd'}, 'image')):
         reply = up.api.post('/v1/instances', {'name': 'bad', 'image': 'spin', 'network': None, **more}, 400, 404, 409, 422)
         expect(word in json.dumps(reply.doc), f'{more}: {reply} does not name {word}')

@@ -27,6 +27,9 @@
 		{"--network", "NAME", "default by default; none", HINT_NONE, set_text_or_null,     \
 			"network"},                                                                \
 		{"--host", "NAME", "this one only (admin)", HINT_NONE, set_text, "host"},          \
+		{"--host-label", "KEY=VALUE", "that the host must have; may be repeated",          \
+			HINT_NONE, set_label, "host_labels"},                                      \
+		{"--pool", "NAME", "a host of this pool only", HINT_NONE, set_text, "pool"},       \
 		{"--spread", "pack|spread", "which hosts are preferred", HINT_NONE, set_text,      \
 			"spread"},                                                                 \
 	{                                                                                          \
@@ -76,8 +79,7 @@ static const struct flag update_flags[] = {
 	{"--protect", NULL, "it cannot be deleted", HINT_NONE, set_protected, "on"},
 	{"--unprotect", NULL, "it can be", HINT_NONE, set_protected},
 	{"--restart", "WHEN", "never, on-failure or always", HINT_NONE, set_text, "restart"},
-	{"--label", "KEY=VALUE", "all that it shall have; may be repeated", HINT_NONE, set_label,
-		"labels"},
+	{"--label", "KEY=VALUE", "set; may be repeated", HINT_NONE, set_label, "labels"},
 	{0},
 };
 static const struct flag log_flags[] = {
@@ -113,6 +115,12 @@ static const struct flag ssh_flags[] = {
 			.show = no_show, .each = true, .until = u                                  \
 	}
 #define ONE .min = 1, .max = 1, .hint = HINT_DEVICE
+
+/* The scheduler wants what instance create does, and a name is part of it. */
+static int prepare_schedule(struct call *c, struct err *e)
+{
+	return cloud_set(c, "name", json_string("new"), e);
+}
 
 static int no_show(struct call *c, const json_t *answer)
 {
@@ -174,6 +182,6 @@ WORD(diagnose, "diagnose", "Where on its way an instance is unhealthy", "NAME",
 	V1 "/{name}/diagnose", ONE, .show = cloud_show_diagnose);
 WORD(schedule, "schedule", "Where an instance would run, and why not elsewhere", "",
 	"what the scheduler says to an instance, which is not made", "POST", "/v1/schedule",
-	.flags = schedule_flags, .show = cloud_show_schedule);
+	.flags = schedule_flags, .prepare = prepare_schedule, .show = cloud_show_schedule);
 WORD(cloud_events, "events", "What happens in the cloud", "", "what has happened", "GET",
 	"/v1/events", .flags = events_flags, .run = run_cloud_events);

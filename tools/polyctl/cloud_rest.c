@@ -229,6 +229,7 @@ static int prepare_fence(struct call *c, struct err *e)
 			.min = 1, .max = CALL_WORDS, .hint = HINT_DEVICE, .flags = wait_flags,     \
 			.show = no_show, .each = true                                              \
 	}
+static const struct flag host_label_flags[] = {LABEL_FLAG, {0}};
 static const struct verb host_verbs[] = {
 	LIST("hosts", "the hosts",
 		"NAME=name STATE=state CHIP=chip KVM=kvm CORES=cores MIB=memory_mib LOAD=load "
@@ -240,6 +241,8 @@ static const struct verb host_verbs[] = {
 	{"fence", "NAME", "declare it dead: what it held may go on elsewhere", "POST",
 		"/v1/hosts/{name}/actions/fence", NAME_ARG, .flags = fence_flags,
 		.prepare = prepare_fence, .show = no_show},
+	{"update", "NAME", "label it, for instances that ask for labels", "PATCH",
+		"/v1/hosts/{name}", NAME_ARG, .flags = host_label_flags, .show = no_show},
 	DELETE("hosts", "forget a host"),
 	{0},
 };
@@ -290,7 +293,7 @@ static const struct flag token_flags[] = {
 	{"--role", "ROLE", "admin, project or node", HINT_NONE, set_text, "role"},
 	{"--for", "PROJECT", "of the role project", HINT_NONE, set_text, "project"},
 	{"--host", "NAME", "of the role node", HINT_NONE, set_text, "host"},
-	{"--expires", "TIME", "as 2027-01-31T00:00:00Z", HINT_NONE, set_text, "expires"},
+	{"--expires", "SECONDS", "from now; never by default", HINT_NONE, set_number, "expires"},
 	{"--once", NULL, "for one use", HINT_NONE, set_true, "once"},
 	{"--file", "FILE", "with the URL and the fingerprint, 0600, instead of printing it",
 		HINT_FILE, set_file},
@@ -300,7 +303,7 @@ static const struct verb token_verbs[] = {
 	{"create", "NAME", "make a token, whose secret is shown once (admin)", "POST", "/v1/tokens",
 		.min = 1, .max = 1, .flags = token_flags, .run = run_token_create},
 	LIST("tokens", "the tokens",
-		"NAME=name ROLE=role PROJECT=project HOST=host EXPIRES=expires"),
+		"NAME=name ROLE=role PROJECT=project HOST=host EXPIRES=expires_at"),
 	GET("tokens"),
 	DELETE("tokens", "revoke a token (admin)"),
 	{0},
