@@ -24,4 +24,7 @@ struct reconcile_stats {
 };
 void reconcile_stats(const struct reconciler *r, struct reconcile_stats *ret);
 
+extern const struct route schedule_routes[], diagnose_routes[];
+extern const unsigned schedule_nroutes, diagnose_nroutes;
+
 #endif

@@ -42,6 +42,7 @@ struct host_facts {
 	uint32_t cores, memory_mib;	     /* that instances may have */
 	uint32_t used_cpus, used_memory_mib; /* given to instances that are assigned to it */
 	struct names features;
+	bool bare_metal_only;  /* its KVM runs no Linux guests */
 	const char *pool;      /* NULL: in none */
 	struct names baseline; /* of the pool: what all its hosts have */
 	struct labels labels;
@@ -50,7 +51,8 @@ struct host_facts {
 
 /* What an instance needs. */
 struct sched_request {
-	unsigned chips; /* bits 1 << CHIP_…: allowed by the request and present in the image */
+	unsigned chips;	      /* bits 1 << CHIP_…: asked for */
+	unsigned image_chips; /* that the image has */
 	uint32_t cpus, memory_mib;
 	struct names features;
 	const char *pin;	 /* host's name or id; NULL: any */
@@ -59,6 +61,7 @@ struct sched_request {
 	const char *data_host;	 /* id of the host where its volumes are; NULL: any */
 	struct labels labels;	 /* that the host must have */
 	const char *blob[CHIPS]; /* the largest file of the image per chip; NULL */
+	bool linux_guest;	 /* not a bare-metal one */
 	bool pack;		 /* else spread */
 };
 
@@ -77,6 +80,7 @@ enum sched_no {
 	NO_MEMORY = 128,
 	NO_DATA = 256,
 	NO_AVOID = 512,
+	NO_KVM = 1024,
 };
 struct sched_verdict {
 	unsigned no;   /* 0: it fits */
