@@ -39,6 +39,7 @@ struct image_platform {
 	char chip[8];		   /* "x86_64", "arm64", "riscv64" */
 	char index[DIGEST_LEN];	   /* of the tag now; "" when found by its own digest */
 	char platform[DIGEST_LEN]; /* the manifest: pinned on the instance */
+	bool bare_metal;	   /* boots where KVM runs no Linux, too */
 	struct {
 		char digest[DIGEST_LEN]; /* what the node calls the blob; "" = the image has none */
 		uint64_t size;		 /* of the file */

@@ -36,7 +36,7 @@ static void put_meta_data(FILE *f, const json_t *instance, const json_t *keys)
 	fprintf(f, "local-hostname: %s\n", json_string_value(json_object_get(instance, "name")));
 	if (json_array_size(keys))
 		fputs("public-keys:\n", f);
-	json_array_foreach(keys, i, key) {
+	json_array_foreach (keys, i, key) {
 		const char *text = json_string_value(key);
 		size_t n = text ? strcspn(text, "\r\n") : 0;
 		cleanup_free char *line = text ? strndup(text, n) : NULL;
@@ -73,9 +73,9 @@ static int add_file(struct archive *a, const char *name, const char *text, size_
 	archive_entry_set_perm(entry, 0400);
 	archive_entry_set_mtime(entry, 0, 0);
 	r = archive_write_header(a, entry) == ARCHIVE_OK &&
-			archive_write_data(a, text, len) == (la_ssize_t)len
-		? 0
-		: -EIO;
+			    archive_write_data(a, text, len) == (la_ssize_t)len
+		    ? 0
+		    : -EIO;
 	archive_entry_free(entry);
 	return r;
 }
@@ -127,8 +127,8 @@ int seed_make(
 		!json_is_string(json_object_get(instance, "name")))
 		return err_set(e, ERR_HOST, -EINVAL, "seed: an instance needs its id and name");
 	if (json_string_length(json_object_get(instance, "user_data")) > USER_DATA_MAX)
-		return err_set(e, ERR_USAGE, -EFBIG,
-			"user_data: at most %u KiB are allowed", USER_DATA_MAX >> 10);
+		return err_set(e, ERR_USAGE, -EFBIG, "user_data: at most %u KiB are allowed",
+			USER_DATA_MAX >> 10);
 	for (unsigned i = 0; i < 3; i++) {
 		FILE *f = open_memstream(texts[i], &lens[i]);
 

@@ -97,6 +97,7 @@ cloud_root() {
 	echo debian >"$dir/etc/hostname"
 	cp "$dir"/etc/skel/.[a-z]* "$dir/home/debian/" 2>/dev/null || true
 	cp "$guest/sshd_config" "$dir/etc/ssh/sshd_config"
+	cp "$guest/profile" "$dir/etc/profile"
 	cp "$guest/cloud-init" "$dir/usr/sbin/init"
 	cp "$guest/cloud-files" "$dir/etc/pv-cloud-files"
 	cp "$guest/cloud-config.awk" "$dir/etc/pv-cloud-config"
@@ -105,7 +106,7 @@ cloud_root() {
 		cp "$guest/cloud-down" "$dir/usr/sbin/$name"
 		chmod 755 "$dir/usr/sbin/$name"
 	done
-	for name in run-parts awk dd od usleep gunzip tar find xargs clear which free uptime killall pgrep diff hexdump dnsdomainname netstat nslookup telnet time watch xxd; do
+	for name in awk dd od usleep gunzip tar find xargs clear which free uptime killall pgrep diff hexdump dnsdomainname netstat nslookup telnet time watch xxd; do
 		[ -e "$dir/usr/bin/$name" ] || ln -sf busybox "$dir/usr/local/bin/$name"
 	done
 	rm -rf "$dir"/usr/lib/systemd "$dir"/usr/share/bash-completion "$dir"/usr/lib/*/gconv "$dir"/etc/init.d "$dir/etc/ssh/moduli"
