@@ -248,7 +248,7 @@ void instance_action(struct call *c)
 		{"reboot", "rebooting"}, {"pause", "pausing"}, {"resume", "resuming"}};
 	struct obj *o = res_named(c);
 	const char *event = "changed";
-	json_t *doc;
+	json_t *doc = NULL;
 
 	if (!o || being_deleted(c, o))
 		return;
