@@ -234,12 +234,16 @@ int cloud_show_made(struct call *c, const json_t *answer)
 
 int cloud_show_schedule(struct call *c, const json_t *answer)
 {
-	char host[80];
+	char host[80], why[CELL_MAX * 2];
 	int r = show_rows(c, json_object_get(answer, "candidates"),
-		"HOST=host FITS=fits SCORE=score WHY=reasons");
+		"HOST=host CHIP=chip FITS=fits SCORE=score WHY=reasons");
 
 	cloud_cell(answer, "host", host, sizeof(host));
-	fprintf(c->out, "\n%s%s\n", *host ? "would run on " : "no host fits", host);
+	cloud_cell(answer, "reason", why, sizeof(why));
+	if (*host)
+		fprintf(c->out, "\nwould run on %s\n", host);
+	else
+		fprintf(c->out, "\nno host fits%s%s\n", *why ? ": " : "", why);
 	return r;
 }
 

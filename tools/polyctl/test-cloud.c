@@ -170,8 +170,8 @@ Test(show, tables)
 	text = shown(cloud_show_schedule, &v,
 		"{\"host\":null,\"candidates\":[{\"host\":\"a\",\"fits\":false,\"reasons\":[\"no "
 		"sve\",\"full\"]}]}");
-	cr_expect_str_eq(
-		text, "HOST  FITS  SCORE  WHY\na     no           no sve,full\n\nno host fits\n");
+	cr_expect_str_eq(text,
+		"HOST  CHIP  FITS  SCORE  WHY\na           no           no sve,full\n\nno host fits\n");
 	free(text);
 	static const char *const odd[] = {
 		"{}", "[]", "{\"items\":[1,[]]}", "{\"hops\":[3]}", "{\"candidates\":{}}"};
