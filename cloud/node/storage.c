@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Volumes, root disks and seeds. A volume is a sparse file and a generation: it is opened for an
+ * instance only with the generation that the control plane gave out last, so that what an older
+ * assignment started cannot write it any more once a newer one came here. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+#include "cloud/node/file.h"
+#include "cloud/node/node_priv.h"
+#include "vmm/base/cleanup.h"
+#include "vmm/base/num.h"
+
+/* ---- volumes ---- */
+
+static void file_of(const char *id, const char *ext, char buf[80])
+{
+	snprintf(buf, 80, "%s.%s", id, ext);
+}
+
+int volumes_load(struct node *n)
+{
+	int copy = openat(n->volumes_dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = copy < 0 ? NULL : fdopendir(copy);
+	struct dirent *x;
+
+	n->volumes = json_object();
+	if (!d || !n->volumes)
+		return -ENOMEM;
+	while ((x = readdir(d))) {
+		size_t len = strlen(x->d_name);
+		json_t *j;
+
+		if (len < 6 || strcmp(x->d_name + len - 5, ".json") ||
+			file_read_json(n->volumes_dir, x->d_name, &j) < 0)
+			continue;
+		x->d_name[len - 5] = '\0';
+		json_object_set_new(n->volumes, x->d_name, j);
+	}
+	closedir(d);
+	return 0;
+}
+
+json_t *volumes_list(struct node *n)
+{
+	json_t *list = json_array(), *v;
+	const char *id;
+
+	json_object_foreach (n->volumes, id, v) {
+		json_t *o = json_copy(v);
+
+		json_object_set_new(o, "id", json_string(id));
+		json_array_append_new(list, o);
+	}
+	return list;
+}
+
+/* Whose disks process has it, now. */
+static const struct instance *user_of(struct node *n, const char *id)
+{
+	list_for_each (it, &n->instances) {
+		struct instance *in = container_of(it, struct instance, link);
+		const json_t *v;
+		size_t i;
+
+		if (!part_runs(in, PART_DISKS) && !part_runs(in, PART_VMM))
+			continue;
+		json_array_foreach (json_object_get(in->spec, "volumes"), i, v) {
+			if (!strcmp(json_string_value(json_object_get(v, "id")), id))
+				return in;
+		}
+	}
+	return NULL;
+}
+
+static int make_sparse(int dir, const char *name, uint64_t bytes)
+{
+	cleanup_fd int fd = openat(dir, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	off_t now = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
+
+	if (now < 0)
+		return -errno;
+	if ((uint64_t)now < bytes && ftruncate(fd, (off_t)bytes) < 0)
+		return -errno;
+	return fsync(fd) < 0 ? -errno : 0;
+}
+
+static int volume_save(
+	struct node *n, const char *id, json_int_t size_mib, json_int_t generation, bool released)
+{
+	char raw[80], meta[80];
+	json_t *j = json_pack("{s:I, s:I, s:b}", "size_mib", size_mib, "generation", generation,
+		"released", released);
+	int r;
+
+	file_of(id, "raw", raw);
+	file_of(id, "json", meta);
+	r = j ? make_sparse(n->volumes_dir, raw, (uint64_t)size_mib << 20) : -ENOMEM;
+	if (r == 0)
+		r = file_write_json(n->volumes_dir, meta, j, true);
+	if (r == 0)
+		json_object_set(n->volumes, id, j);
+	else if (!json_object_get(n->volumes, id))
+		unlinkat(n->volumes_dir, raw, 0); /* nothing half made stays */
+	json_decref(j);
+	return r;
+}
+
+void volume_put(struct node *n, struct link_req *r, const char *id)
+{
+	json_t *known = json_object_get(n->volumes, id), *o;
+	json_int_t size = 0, generation = -1, have;
+	int release = 0, bad;
+
+	if (!file_id_ok(id) ||
+		json_unpack(r->body, "{s:I, s:I, s?b}", "size_mib", &size, "generation",
+			&generation, "release", &release) < 0 ||
+		size < 1 || size > 64 << 20 || generation < 0) {
+		link_problem(r, 400,
+			"a volume: {size_mib: 1 to 67108864, generation: from 0, release} is "
+			"allowed");
+		return;
+	}
+	have = json_integer_value(json_object_get(known, "generation"));
+	if (known && generation < have) {
+		link_problem(
+			r, 409, "generation %lld is known here, which is newer", (long long)have);
+		return;
+	}
+	if (user_of(n, id) && (release || generation > have)) {
+		link_problem(r, 409, "instance %s runs with it", user_of(n, id)->id);
+		return;
+	}
+	have = json_integer_value(json_object_get(known, "size_mib"));
+	bad = volume_save(n, id, size > have ? size : have, generation, release);
+	if (bad < 0) {
+		link_problem(r, bad == -ENOSPC ? 507 : 500, "the host cannot keep the volume: %s",
+			strerrordesc_np(-bad));
+		return;
+	}
+	o = json_copy(json_object_get(n->volumes, id));
+	json_object_set_new(o, "id", json_string(id));
+	link_reply(r, known ? 200 : 201, o);
+	json_decref(o);
+}
+
+void volume_delete(struct node *n, struct link_req *r, const char *id)
+{
+	char raw[80], meta[80];
+
+	if (!file_id_ok(id) || !json_object_get(n->volumes, id)) {
+		link_problem(r, 404, "no such volume on this host");
+		return;
+	}
+	if (user_of(n, id)) {
+		link_problem(r, 409, "instance %s runs with it", user_of(n, id)->id);
+		return;
+	}
+	file_of(id, "raw", raw);
+	file_of(id, "json", meta);
+	unlinkat(n->volumes_dir, raw, 0);
+	unlinkat(n->volumes_dir, meta, 0);
+	json_object_del(n->volumes, id);
+	link_reply(r, 204, NULL);
+}
+
+int volume_open(struct instance *in, const json_t *want, struct err *e)
+{
+	struct node *n = in->node;
+	const char *id = json_string_value(json_object_get(want, "id"));
+	const json_t *v = json_object_get(n->volumes, id);
+	json_int_t have = json_integer_value(json_object_get(v, "generation"));
+	const struct instance *user = user_of(n, id);
+	bool readonly = json_is_true(json_object_get(want, "readonly"));
+	char raw[80];
+	int fd;
+
+	if (!v)
+		return err_set(e, ERR_NOT_FOUND, -ENOENT, "volume %s is not on this host", id);
+	if (json_is_true(json_object_get(v, "released")))
+		return err_set(e, ERR_CONFLICT, -EPERM, "volume %s was released by this host", id);
+	if (json_integer_value(json_object_get(want, "generation")) != have)
+		return err_set(e, ERR_CONFLICT, -ESTALE,
+			"volume %s: the instance knows generation %lld, the host %lld", id,
+			(long long)json_integer_value(json_object_get(want, "generation")),
+			(long long)have);
+	if (user && user != in)
+		return err_set(e, ERR_CONFLICT, -EBUSY, "volume %s: instance %s runs with it", id,
+			user->id);
+	file_of(id, "raw", raw);
+	fd = openat(n->volumes_dir, raw, (readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOFOLLOW);
+	return fd < 0 ? err_set(e, ERR_HOST, -errno, "volume %s: %s", id, strerrordesc_np(errno))
+		      : fd;
+}
+
+/* ---- root disks ---- */
+
+struct clone {
+	struct job job;
+	struct instance *in;
+	int from, to; /* to: root.new */
+	uint64_t size;
+};
+
+/* Only what is there is copied; holes stay holes. */
+static int copy_sparse(int from, int to)
+{
+	off_t at = 0, end = lseek(from, 0, SEEK_END);
+
+	while (at < end) {
+		off_t data = lseek(from, at, SEEK_DATA);
+		off_t hole = data < 0 ? -1 : lseek(from, data, SEEK_HOLE);
+
+		if (data < 0)
+			return errno == ENXIO ? 0 : -errno; /* a hole to the end */
+		while (data < hole) {
+			off_t in = data, out = data;
+			ssize_t n = copy_file_range(
+				from, &in, to, &out, (size_t)MIN(hole - data, 64 << 20), 0);
+
+			if (n <= 0)
+				return n < 0 ? -errno : -EIO;
+			data += n;
+		}
+		at = hole;
+	}
+	return 0;
+}
+
+static void clone_work(struct job *j)
+{
+	struct clone *c = container_of(j, struct clone, job);
+	off_t size = lseek(c->from, 0, SEEK_END);
+	int r = 0;
+
+	if (ioctl(c->to, FICLONE, c->from) < 0)
+		r = copy_sparse(c->from, c->to);
+	if (r == 0 && ftruncate(c->to, (off_t)MAX(c->size, (uint64_t)size)) < 0)
+		r = -errno;
+	if (r == 0 && fdatasync(c->to) < 0)
+		r = -errno;
+	j->error = r;
+}
+
+static void clone_done(struct job *j)
+{
+	struct clone *c = container_of(j, struct clone, job);
+	struct instance *in = c->in;
+
+	if (j->error == 0 && renameat(in->dir, "root.new", in->dir, "root.raw") < 0)
+		j->error = -errno;
+	if (j->error < 0)
+		unlinkat(in->dir, "root.new", 0);
+	close(c->from);
+	close(c->to);
+	in->job = NULL;
+	in->job_error = j->error;
+	free(c);
+	instance_dirty(in);
+}
+
+static int clone_begin(struct instance *in, const json_t *root, struct err *e)
+{
+	const char *digest = json_string_value(json_object_get(root, "digest"));
+	struct clone *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return -ENOMEM;
+	c->from = openat(in->node->blobs_dir, digest, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	c->to = c->from < 0 ? -1
+			    : openat(in->dir, "root.new",
+				      O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (c->to < 0) {
+		int r = err_set(e, ERR_NOT_FOUND, -errno, "root %s: %s", digest,
+			c->from < 0 ? "is not on this host" : strerrordesc_np(errno));
+		if (c->from >= 0)
+			close(c->from);
+		free(c);
+		return r;
+	}
+	c->in = in;
+	c->size = (uint64_t)json_integer_value(json_object_get(root, "size_mib")) << 20;
+	c->job.work = clone_work;
+	c->job.done = clone_done;
+	in->job = &c->job;
+	job_post(in->node, &c->job);
+	return 0;
+}
+
+int root_ready(struct instance *in, struct err *e)
+{
+	const json_t *root = json_object_get(in->spec, "root");
+	int r = in->job_error;
+
+	in->job_error = 0;
+	if (r < 0)
+		return err_set(
+			e, ERR_HOST, r, "its root disk cannot be made: %s", strerrordesc_np(-r));
+	if (!json_is_object(root) || faccessat(in->dir, "root.raw", F_OK, 0) == 0)
+		return 1;
+	return in->job ? 0 : clone_begin(in, root, e);
+}
+
+/* ---- seed ---- */
+
+int seed_write(struct instance *in, const char *base64)
+{
+	size_t len = strlen(base64);
+	cleanup_free unsigned char *bytes = malloc(len / 4 * 3 + 4);
+	cleanup_fd int fd = -1;
+	int n, pad = 0;
+
+	if (!bytes)
+		return -ENOMEM;
+	n = EVP_DecodeBlock(bytes, (const unsigned char *)base64, (int)len);
+	if (n < 0)
+		return -EBADMSG;
+	while (pad < 2 && len > (size_t)pad && base64[len - 1 - (size_t)pad] == '=')
+		pad++;
+	n -= pad;
+	fd = openat(
+		in->dir, "seed.new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return -errno;
+	/* A new file: the guest that runs keeps the one it has. */
+	if (write(fd, bytes, (size_t)n) != n ||
+		renameat(in->dir, "seed.new", in->dir, "seed.img") < 0) {
+		int r = errno ? -errno : -ENOSPC;
+		unlinkat(in->dir, "seed.new", 0);
+		return r;
+	}
+	return 0;
+}
