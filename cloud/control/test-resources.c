@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Each resource made, listed, changed, deleted, and refused. */
 #include <criterion/criterion.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include "cloud/control/operation.h"
 #include "cloud/control/test_calls.h"
@@ -446,6 +448,33 @@ Test(resources, operations_go_on_and_end)
 	cr_assert_eq(listed("/v1/operations?state=done"), 1);
 	cr_assert_eq(listed("/v1/operations?state=failed"), 1, "a stop ends those that ran");
 	cr_assert_eq(ask("GET", "/v1/operations/none", NULL), 404);
+}
+
+/* As a full disk does, a limit on files' sizes fails the commit of what was already in memory. */
+Test(resources, what_cannot_be_stored_is_not_there)
+{
+	struct rlimit old, small = {.rlim_cur = 4096};
+
+	cr_assert_eq(ask("POST", "/v1/volumes", "{'name':'v','size_mib':1}"), 201);
+	signal(SIGXFSZ, SIG_IGN);
+	cr_assert_eq(getrlimit(RLIMIT_FSIZE, &old), 0);
+	small.rlim_max = old.rlim_max;
+	cr_assert_eq(setrlimit(RLIMIT_FSIZE, &small), 0);
+	cr_expect_geq(ask("POST", "/v1/instances",
+			      "{'name':'a','image':'tiny','disks':[{'volume':'v'}]}"),
+		500);
+	cr_expect_geq(ask("POST", "/v1/projects", "{'name':'p'}"), 500);
+	cr_assert_eq(setrlimit(RLIMIT_FSIZE, &old), 0);
+	cr_expect_eq(listed("/v1/instances"), 0);
+	cr_expect_eq(listed("/v1/ports"), 0);
+	cr_expect_eq(listed("/v1/projects"), 1);
+	cr_assert_eq(ask("GET", "/v1/volumes/v", NULL), 200);
+	cr_expect_str_eq(got("state"), "available");
+	cr_expect_eq(ask("POST", "/v1/instances",
+			     "{'name':'a','image':'tiny','disks':[{'volume':'v'}]}"),
+		201, "and then it can: %s", rig.text);
+	rig_restart();
+	cr_expect_eq(listed("/v1/ports"), 1);
 }
 
 Test(resources, keys_are_keys)
