@@ -57,7 +57,7 @@ static void last_line(struct instance *in, char *buf, size_t cap)
 	for (char *c = p; *c; c++)
 		if ((unsigned char)*c < ' ' || (unsigned char)*c > '~')
 			*c = ' ';
-	snprintf(buf, cap, "%s", p);
+	snprintf(buf, cap, "%.150s", p);
 }
 
 static void explain(struct instance *in, int status, char *buf, size_t cap)
@@ -74,7 +74,7 @@ static void explain(struct instance *in, int status, char *buf, size_t cap)
 		snprintf(buf, cap, "the VMM was killed");
 	else {
 		last_line(in, line, sizeof(line));
-		snprintf(buf, cap, "the VMM ended with status %d: %s", status, line);
+		snprintf(buf, cap, "the VMM ended with status %d: %.150s", status, line);
 	}
 }
 
@@ -351,7 +351,7 @@ static void keep(struct instance *in)
 		in->panicked ? "the guest's kernel panicked" : "");
 }
 
-void instance_step(struct instance *in)
+void node_instance_step(struct instance *in)
 {
 	if (in->deleting) {
 		if (step_delete(in))
