@@ -62,6 +62,7 @@ struct call {
 	const char *project; /* name of the project it acts in; for admin what ?project= says */
 	const char *actor;   /* "token:NAME", "local:UID", "node:NAME" */
 	const char *request_id;
+	const char *token_id; /* of the token that it came with; NULL: none, the unix socket */
 	const struct route *route;
 	void *priv; /* the server's */
 };

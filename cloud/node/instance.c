@@ -78,7 +78,7 @@ static void turn(struct ev_msg *m)
 
 		if (in->dirty) {
 			in->dirty = false;
-			instance_step(in);
+			node_instance_step(in);
 		}
 	}
 }
@@ -138,7 +138,7 @@ static json_t *observed_offload(struct instance *in)
 	return list;
 }
 
-json_t *instance_observed(struct instance *in)
+json_t *node_instance_observed(struct instance *in)
 {
 	json_t *net = json_object_get(in->spec, "net");
 	json_t *ip = json_object_get(net, "ip");
@@ -389,7 +389,7 @@ void instance_put(struct node *n, struct link_req *r, const char *id)
 	take_spec(in, spec);
 	if (!known)
 		instance_set(in, INST_PREPARING, "");
-	o = instance_observed(in);
+	o = node_instance_observed(in);
 	link_reply(r, 202, o);
 	json_decref(o);
 	instance_dirty(in);
@@ -397,7 +397,7 @@ void instance_put(struct node *n, struct link_req *r, const char *id)
 
 /* ---- DELETE ---- */
 
-void instance_delete(struct node *n, struct link_req *r, const char *id)
+void node_instance_delete(struct node *n, struct link_req *r, const char *id)
 {
 	struct instance *in = instance_find(n, id);
 	struct waiting *w;

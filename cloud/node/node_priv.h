@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The node's insides. An instance is looked at again (instance_step) whenever something may concern
+/* The node's insides. An instance is looked at again (node_instance_step) whenever something may concern
  * it: its assignment changed, a process ended, the VMM said something, a time came. The look
  * compares what is wanted with what runs and takes the next step; it relies on no earlier one. */
 #ifndef CLOUD_NODE_NODE_PRIV_H
@@ -123,12 +123,12 @@ unsigned request_number(const struct link_req *r, const char *key, unsigned othe
 struct instance *instance_find(struct node *n, const char *id);
 void instance_dirty(struct instance *in); /* to be looked at */
 void instance_put(struct node *n, struct link_req *r, const char *id);
-void instance_delete(struct node *n, struct link_req *r, const char *id);
+void node_instance_delete(struct node *n, struct link_req *r, const char *id);
 void instance_gone(struct instance *in); /* all of it has been removed: answers, frees */
 int instances_load(struct node *n, struct err *e);
 void instance_free(struct instance *in);
 void instance_set(struct instance *in, enum inst_state s, const char *reason);
-json_t *instance_observed(struct instance *in);
+json_t *node_instance_observed(struct instance *in);
 void instance_save(struct instance *in); /* state.json */
 void instance_wake(struct instance *in, uint64_t at_ns);
 const char *spec_text(const struct instance *in, const char *key); /* "" when absent */
@@ -136,7 +136,7 @@ json_int_t spec_int(const struct instance *in, const char *key, json_int_t other
 bool spec_wants(const struct instance *in, const char *state);
 
 /* ---- the look (step.c) ---- */
-void instance_step(struct instance *in);
+void node_instance_step(struct instance *in);
 void step_vmm_ended(struct instance *in, int status);
 
 /* ---- processes (run.c, launch.c) ---- */
@@ -175,7 +175,7 @@ void tunnel_open(struct instance *in, struct link_req *r);
 /* ---- storage (storage.c, blobs.c) ---- */
 int volumes_load(struct node *n);
 void volume_put(struct node *n, struct link_req *r, const char *id);
-void volume_delete(struct node *n, struct link_req *r, const char *id);
+void node_volume_delete(struct node *n, struct link_req *r, const char *id);
 json_t *volumes_list(struct node *n);
 /* An open descriptor, or a negative errno and e. */
 int volume_open(struct instance *in, const json_t *want, struct err *e);

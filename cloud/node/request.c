@@ -65,7 +65,7 @@ static json_t *instances_list(struct node *n)
 
 	list_for_each (it, &n->instances) {
 		struct instance *in = container_of(it, struct instance, link);
-		json_t *o = instance_observed(in);
+		json_t *o = node_instance_observed(in);
 
 		json_object_set(o, "assignment", in->spec);
 		json_array_append_new(list, o);
@@ -116,7 +116,7 @@ static void get_instance(struct node *n, struct link_req *r, const char *id)
 	struct instance *in = instance_find(n, id);
 
 	if (in)
-		reply_new(r, instance_observed(in));
+		reply_new(r, node_instance_observed(in));
 	else
 		link_problem(r, 404, "no such instance on this host");
 }
@@ -141,8 +141,8 @@ static void on_thing(struct node *n, struct link_req *r, const struct things *t,
 
 static void request(struct link_req *r, void *arg)
 {
-	static const struct things instances = {instance_put, instance_delete, get_instance};
-	static const struct things volumes = {volume_put, volume_delete, NULL};
+	static const struct things instances = {instance_put, node_instance_delete, get_instance};
+	static const struct things volumes = {volume_put, node_volume_delete, NULL};
 	static const struct things blobs = {blob_put, blob_delete, NULL};
 	struct node *n = arg;
 	const char *p, *slash;

@@ -80,7 +80,7 @@ static void part_ended(struct instance *in, enum part p)
 	instance_dirty(in);
 	/* At once: the guest waits for its disk. */
 	if (p != PART_VMM)
-		instance_step(in);
+		node_instance_step(in);
 }
 
 static void on_ended(struct ev_fd *w, uint32_t events)

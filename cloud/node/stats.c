@@ -104,7 +104,7 @@ static void answer(struct link_req *r, json_t *j)
 
 static void info_done(struct asking *a, struct instance *in)
 {
-	json_t *o = instance_observed(in);
+	json_t *o = node_instance_observed(in);
 
 	json_object_set(o, "vm", a->got[INFO] ? a->got[INFO] : json_null());
 	json_object_set(o, "counters", a->got[COUNTERS] ? a->got[COUNTERS] : json_null());

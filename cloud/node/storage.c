@@ -151,7 +151,7 @@ void volume_put(struct node *n, struct link_req *r, const char *id)
 	json_decref(o);
 }
 
-void volume_delete(struct node *n, struct link_req *r, const char *id)
+void node_volume_delete(struct node *n, struct link_req *r, const char *id)
 {
 	char raw[80], meta[80];
 

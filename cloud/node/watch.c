@@ -76,7 +76,7 @@ void watch_pump_all(struct node *n)
 
 void watch_changed(struct instance *in)
 {
-	json_t *o = instance_observed(in);
+	json_t *o = node_instance_observed(in);
 
 	if (!o || (in->told && json_equal(o, in->told))) {
 		json_decref(o);
