@@ -89,7 +89,7 @@ static void known(struct reconciler *r, struct obj *o, const char *host_id, cons
 		catch_up(r, o, host_id, theirs);
 		o = obj_get(r->c->objects, KIND_INSTANCE, doc_str(report, "id"));
 	} else if (!here) {
-		discard(r, o, host_id, o->id);
+		discard(r, o, host_id, doc_str(report, "id"));
 		return;
 	}
 	struct item *it = o ? item_find(r, o->id) : NULL;

@@ -127,7 +127,8 @@ static void assign(struct reconciler *r, struct item *it, struct obj *o, const c
 	if (hash == it->acked)
 		return;
 	if (!has_files(r, host, p)) {
-		observe(r, o, "preparing", "its image goes to the host", false);
+		if (!it->failures) /* else the reason for the last one is worth more */
+			observe(r, o, "preparing", "its image goes to the host", false);
 		act_push(it, host, p, pushed);
 		return;
 	}
@@ -150,8 +151,9 @@ static void assign_as(struct reconciler *r, struct item *it, struct obj *o, bool
 {
 	struct image_platform p = {0};
 	struct err e = {0};
-	const char *host = doc_str(o->doc, "host_id");
 	const char *digest = doc_str(o->doc, "platform_digest");
+	char host[ID_LEN]; /* observe() replaces the document */
+	snprintf(host, sizeof(host), "%s", doc_str(o->doc, "host_id"));
 	if (digest && !json_object_get(o->doc, "assignment") &&
 		image_pinned(r->c->images, digest, &p, &e)) {
 		observe(r, o, "preparing", e.text, false);
