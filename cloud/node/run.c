@@ -14,7 +14,7 @@
 #include "cloud/node/node_priv.h"
 
 #define FALL_NS	 UINT64_C(2000000000) /* ended within: it fell over */
-#define RETRY_NS UINT64_C(100000000)  /* doubled up to 2 s by the fifth fall */
+#define RETRY_NS UINT64_C(100000000)  /* from the second on, doubled up to 1.6 s */
 
 static const char *const names[PARTS] = {"vmm", "disks", "net"};
 
@@ -72,8 +72,9 @@ static void part_ended(struct instance *in, enum part p)
 			log_line(in->node->log, LOG_WARN, in->id,
 				"%s: process %d ended (status %d)", names[p], (int)x->pid, status);
 		x->falls = now - x->began_ns < FALL_NS ? x->falls + 1 : 0;
-		x->retry_ns = x->falls && !x->ending
-				      ? now + (RETRY_NS << (x->falls < 5 ? x->falls - 1 : 4))
+		/* The first time at once. */
+		x->retry_ns = x->falls > 1 && !x->ending
+				      ? now + (RETRY_NS << (x->falls < 6 ? x->falls - 2 : 4))
 				      : 0;
 	}
 	x->ending = false;
