@@ -68,6 +68,7 @@ void token_post(struct call *c)
 
 	if (!token_fits(c, role))
 		return;
+	tokens_trim(c->control->objects);
 	r = token_secret(secret);
 	if (r) {
 		res_failed(c, r);

@@ -212,9 +212,13 @@ int objects_commit(struct objects *os)
 }
 
 /* One change is a transaction too: the document and its event. */
-static int one_begin(struct objects *os)
+static int one_begin(struct objects *os, const struct change *c)
 {
-	return os->open ? 0 : store_begin(os->store);
+	if (os->open)
+		return 0;
+	if (c && c->lazy)
+		store_lazy(os->store);
+	return store_begin(os->store);
 }
 
 static int one_end(struct objects *os, int r)
@@ -280,7 +284,7 @@ static void stamp(json_t *doc, const struct obj *old)
 static int put_stored(struct objects *os, enum kind k, const char *id, json_t *doc,
 	const struct change *c, uint64_t *ret_revision)
 {
-	int r = one_begin(os);
+	int r = one_begin(os, c);
 
 	if (r)
 		return r;
@@ -342,7 +346,7 @@ int obj_delete(struct objects *os, struct obj *o, const struct change *c)
 	if (!r && os->open)
 		r = undo_note(os, o->kind, o->id, o);
 	if (!r)
-		r = one_begin(os);
+		r = one_begin(os, c);
 	if (r)
 		return r;
 	r = store_delete(os->store, kind_name(o->kind), o->id, STORE_ANY);

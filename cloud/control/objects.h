@@ -62,6 +62,7 @@ unsigned obj_count(struct objects *os, enum kind k);
 struct change {
 	const char *event, *text, *actor, *request_id;
 	uint64_t expect; /* the revision it must have now; 0 or STORE_ANY: whatever it is */
+	bool lazy;	 /* can be learnt again (what a node reports): the disk is not waited for */
 };
 int obj_put(
 	struct objects *os, enum kind k, json_t *doc, const struct change *c, struct obj **ret_obj);

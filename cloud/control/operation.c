@@ -45,7 +45,7 @@ void operation_progress(struct objects *os, const char *id, unsigned percent)
 		return;
 	doc = json_deep_copy(o->doc);
 	json_object_set_new(doc, "progress", json_integer(percent));
-	obj_put(os, KIND_OPERATION, doc, NULL, NULL);
+	obj_put(os, KIND_OPERATION, doc, &(struct change){.lazy = true}, NULL);
 }
 
 /* Deletes the oldest finished ones beyond what is kept. */

@@ -79,6 +79,11 @@ int port_draft(struct objects *os, const struct obj *network, json_t *instance, 
 int project_make(struct objects *os, const char *name, json_t *project, const struct change *c,
 	struct obj **ret_obj);
 
+/* ---- tokens ---- */
+
+/* Deletes the expired ones: whoever makes tokens calls it, so they do not pile up. */
+void tokens_trim(struct objects *os);
+
 /* ---- keys ---- */
 
 /* One line of a public key file (sshd(8), AUTHORIZED_KEYS FILE FORMAT, without options): type,

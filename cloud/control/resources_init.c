@@ -115,6 +115,23 @@ static int first_start(struct objects *os)
 	return r;
 }
 
+/* Times of one form compare as text, to the second. */
+void tokens_trim(struct objects *os)
+{
+	struct change c = {.event = "expired"};
+	struct obj *o = obj_next(os, KIND_TOKEN, NULL), *next;
+	char now[32];
+
+	obj_now(now);
+	for (; o; o = next) {
+		const char *at = doc_text(o->doc, "expires_at");
+
+		next = obj_next(os, KIND_TOKEN, o);
+		if (*at && strncmp(at, now, strlen("2026-01-01T00:00:00")) < 0)
+			obj_delete(os, o, &c);
+	}
+}
+
 int resources_init(struct control *c, struct err *e)
 {
 	struct objects *os = c->objects;
@@ -131,5 +148,6 @@ int resources_init(struct control *c, struct err *e)
 	}
 	if (!r)
 		r = operations_init(os);
+	tokens_trim(os);
 	return r ? err_set(e, ERR_HOST, r, "the first objects: %s", strerror(-r)) : 0;
 }

@@ -195,6 +195,25 @@ Test(objects, a_change_that_is_worth_telling_is_an_event)
 	json_decref(events);
 }
 
+Test(objects, lazy_changes_are_there_too)
+{
+	struct obj *a;
+
+	cr_assert_eq(make("p", "a", &a), 0);
+	for (int i = 0; i < 50; i++) {
+		json_t *doc = json_deep_copy(a->doc);
+
+		json_object_set_new(doc, "i", json_integer(i));
+		cr_assert_eq(
+			obj_put(os, KIND_INSTANCE, doc, &(struct change){.lazy = true}, NULL), 0);
+	}
+	cr_assert_eq(make("p", "b", NULL), 0);
+	close_all();
+	open_all();
+	cr_expect_eq(json_integer_value(json_object_get(find("p", "a")->doc, "i")), 49);
+	cr_expect_not_null(find("p", "b"));
+}
+
 Test(objects, ids_sort_by_time)
 {
 	char a[32], b[32];

@@ -388,6 +388,22 @@ Test(resources, a_secret_is_shown_once)
 	cr_expect_str_eq(got("hash"), "");
 }
 
+Test(resources, expired_tokens_go)
+{
+	struct obj *o;
+	json_t *doc;
+
+	cr_assert_eq(ask("POST", "/v1/tokens", "{'name':'t','role':'admin','expires':60}"), 201);
+	o = obj_find(rig.control.objects, KIND_TOKEN, NULL, "t");
+	doc = json_deep_copy(o->doc);
+	json_object_set_new(doc, "expires_at", json_string("2020-01-01T00:00:00Z"));
+	cr_assert_eq(obj_put(rig.control.objects, KIND_TOKEN, doc, NULL, NULL), 0);
+	cr_assert_eq(ask("POST", "/v1/tokens", "{'name':'u','role':'admin'}"), 201);
+	cr_expect_eq(listed("/v1/tokens"), 1);
+	rig_restart();
+	cr_expect_eq(listed("/v1/tokens"), 1);
+}
+
 Test(resources, hosts_are_acted_on_and_forgotten)
 {
 	struct obj *h = host_make("h1");

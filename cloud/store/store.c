@@ -162,13 +162,36 @@ int store_run(struct store *s, enum statement st)
 	return store_error(rc);
 }
 
+void store_lazy(struct store *s)
+{
+	s->lazy = true;
+}
+
+/* sqlite.org/pragma.html#pragma_synchronous: with a write-ahead log NORMAL is whole and in order,
+ * FULL also durable; a FULL commit syncs the log with all that came before. */
+static int set_synchronous(struct store *s, bool relaxed)
+{
+	int rc = SQLITE_OK;
+
+	if (s->relaxed != relaxed)
+		rc = sqlite3_exec(s->db,
+			relaxed ? "PRAGMA synchronous = NORMAL" : "PRAGMA synchronous = FULL", NULL,
+			NULL, NULL);
+	if (rc == SQLITE_OK)
+		s->relaxed = relaxed;
+	return store_error(rc);
+}
+
 int store_begin(struct store *s)
 {
 	int r;
 
 	if (s->open)
 		return -EALREADY;
-	r = store_run(s, ST_BEGIN);
+	r = set_synchronous(s, s->lazy);
+	s->lazy = false;
+	if (!r)
+		r = store_run(s, ST_BEGIN);
 	if (r)
 		return r;
 	s->open = true;

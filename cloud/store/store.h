@@ -23,6 +23,11 @@ int store_begin(struct store *s);
 int store_commit(struct store *s);
 void store_rollback(struct store *s);
 
+/* The next transaction (or change that stands alone) is whole and in order, but its commit does not
+ * wait for the disk: a power cut, not a kill, may lose it unless one that waited came after it. For
+ * what can be learnt again. */
+void store_lazy(struct store *s);
+
 /* Revisions come from one counter, so a later change of anything has a larger one. expect: the
  * revision the document must have now, 0 = must not exist, STORE_ANY = does not matter; else
  * -ESTALE. */
@@ -52,8 +57,8 @@ int store_events_of(struct store *s, const char *id, unsigned limit,
 uint64_t store_oldest_event(struct store *s); /* 0: none is kept */
 uint64_t store_newest_event(struct store *s);
 
-/* Who did what: a log like that of events, bounded in the same way. The walk gives rows with a
- * number smaller than `before` (0: from the newest), newest first, at most `limit`. */
+/* Who did what: a log like that of events, bounded in the same way; lazy. The walk gives rows with
+ * a number smaller than `before` (0: from the newest), newest first, at most `limit`. */
 int store_audit(struct store *s, const json_t *row);
 int store_audit_each(struct store *s, uint64_t before, unsigned limit,
 	int (*each)(void *arg, uint64_t seq, json_t *row), void *arg);

@@ -30,6 +30,7 @@ struct store {
 	sqlite3 *db;
 	sqlite3_stmt *st[ST_COUNT];
 	uint64_t revision, saved; /* the counter; what the database has of it */
+	bool lazy, relaxed;	  /* wanted of the next transaction; how SQLite is set */
 	bool open;		  /* a transaction is */
 	int failed;		  /* first failure in it: it cannot be committed any more */
 };

@@ -52,6 +52,8 @@ int store_event(struct store *s, const json_t *event, uint64_t *ret_seq)
 
 int store_audit(struct store *s, const json_t *row)
 {
+	if (!s->open)
+		store_lazy(s);
 	return append_doc(s, ST_AUDIT, ST_AUDIT_TRIM, row, NULL, NULL);
 }
 
