@@ -135,8 +135,46 @@ static void add_network(json_t *doc, const json_t *a)
 		json_object_set(doc, "ports", forwards);
 }
 
+static int64_t size_of(const json_t *state, const char *id)
+{
+	size_t i;
+	json_t *v;
+	json_array_foreach (json_object_get(state, "volumes"), i, v) {
+		const char *is = doc_str(v, "id");
+		if (is && !strcmp(is, id))
+			return doc_num(v, "size_mib");
+	}
+	return 0;
+}
+
+/* The volumes that an unknown instance has: those that are not known either come with it. */
+static void orphan_volumes(
+	struct reconciler *r, const json_t *state, const char *host_id, json_t *doc)
+{
+	size_t i;
+	json_t *v, *disks = json_array();
+	struct change c = {.event = "adopted", .actor = "scheduler"};
+	json_array_foreach (json_object_get(json_object_get(doc, "assignment"), "volumes"), i, v) {
+		const char *id = doc_str(v, "id");
+		if (!id)
+			continue;
+		json_array_append_new(disks, json_pack("{s:s, s:s}", "volume", id, "name", id));
+		if (!obj_get(r->c->objects, KIND_VOLUME, id))
+			obj_put(r->c->objects, KIND_VOLUME,
+				json_pack("{s:s, s:s, s:s, s:I, s:I, s:s, s:s, s:s, s:s}", "id", id,
+					"name", id, "project", doc_str(doc, "project"), "size_mib",
+					(json_int_t)size_of(state, id), "generation",
+					(json_int_t)doc_num(v, "generation"), "attached_to",
+					doc_str(doc, "id"), "host_id", host_id, "host",
+					host_name(r, host_id), "state", "attached"),
+				&c, NULL);
+	}
+	json_object_set_new(doc, "disks", disks);
+}
+
 /* An instance that the store does not know. Its project decides: it must exist. */
-static void orphan(struct reconciler *r, const char *host_id, const json_t *report)
+static void orphan(
+	struct reconciler *r, const json_t *state, const char *host_id, const json_t *report)
 {
 	json_t *a = json_object_get(report, "assignment");
 	const char *id = doc_str(report, "id"), *project = doc_str(a, "project");
@@ -157,8 +195,10 @@ static void orphan(struct reconciler *r, const char *host_id, const json_t *repo
 	const char *chip = host ? doc_str(host->doc, "chip") : NULL;
 	if (doc && chip)
 		doc_set_str(doc, "chip", chip);
-	if (doc)
+	if (doc) {
 		add_network(doc, a);
+		orphan_volumes(r, state, host_id, doc);
+	}
 	if (!doc || obj_put(r->c->objects, KIND_INSTANCE, doc, &c, &o)) {
 		log_line(r->c->log, LOG_ERROR, id, "was found on host %s and is not adopted",
 			host_name(r, host_id));
@@ -168,6 +208,23 @@ static void orphan(struct reconciler *r, const char *host_id, const json_t *repo
 	struct item *it = item_find(r, o->id);
 	if (it)
 		instance_report(r, it, o, host_id, report);
+}
+
+/* The generation that the host knows is the one that was given out last, whatever a restored store
+ * says. */
+static void volumes_catch_up(struct reconciler *r, const json_t *state)
+{
+	size_t i;
+	json_t *theirs;
+	json_array_foreach (json_object_get(state, "volumes"), i, theirs) {
+		const char *id = doc_str(theirs, "id");
+		struct obj *v = id ? obj_get(r->c->objects, KIND_VOLUME, id) : NULL;
+		if (!v || doc_num(theirs, "generation") <= doc_num(v->doc, "generation"))
+			continue;
+		json_t *doc = json_deep_copy(v->doc);
+		json_object_set(doc, "generation", json_object_get(theirs, "generation"));
+		doc_put(r, v, doc, "scheduler", NULL, NULL);
+	}
 }
 
 static bool was_discarded(const struct obj *host, const char *id)
@@ -223,6 +280,7 @@ void instances_adopt(struct reconciler *r, const char *host_id, const json_t *st
 	size_t i;
 	json_t *report;
 	bool any = false;
+	volumes_catch_up(r, state);
 	json_array_foreach (json_object_get(state, "instances"), i, report) {
 		const char *id = doc_str(report, "id");
 		if (!id || strlen(id) >= ID_LEN || strlen(id) < 8)
@@ -236,7 +294,7 @@ void instances_adopt(struct reconciler *r, const char *host_id, const json_t *st
 		else if (stale)
 			discard(r, NULL, host_id, id);
 		else
-			orphan(r, host_id, report);
+			orphan(r, state, host_id, report);
 	}
 	if (!any)
 		discards_done(r, host_id);

@@ -95,6 +95,16 @@ static void set_image(json_t *a, const json_t *doc, const struct image_platform 
 			(json_int_t)(asked > mib ? asked : mib)));
 }
 
+/* A Linux kernel has to be told where its console and its root are. */
+static void set_cmdline(json_t *a, const struct image_platform *p)
+{
+	if (p->bare_metal || doc_str(a, "cmdline"))
+		return;
+	doc_set_str(a, "cmdline",
+		p->part[IMAGE_ROOT].digest[0] ? "console=ttyS0 root=/dev/vda quiet"
+					      : "console=ttyS0 quiet");
+}
+
 /* What changes while an instance exists, also of an adopted one. */
 static void set_wishes(json_t *a, const json_t *doc, bool stop)
 {
@@ -128,6 +138,7 @@ json_t *assignment_make(struct control *c, const json_t *doc, bool stop,
 	if (adopted)
 		return a;
 	set_image(a, doc, p);
+	set_cmdline(a, p);
 	json_object_set_new(a, "volumes", volumes(c, doc));
 	json_object_set_new(a, "net", network(c, doc));
 	return a;

@@ -134,7 +134,8 @@ static void assign(struct reconciler *r, struct item *it, struct obj *o, const c
 	}
 	if (volume_next(r, it, o, host))
 		return;
-	if (!json_object_get(a, "seed") && assignment_seed(r->c, o->doc, a, &e)) {
+	/* A node that has the instance has its seed disk, too. */
+	if (!it->seen && assignment_seed(r->c, o->doc, a, &e)) {
 		observe(r, o, "preparing", e.text[0] ? e.text : "no memory for the seed disk",
 			false);
 		item_failed(it);

@@ -73,6 +73,7 @@ static void use_platform(struct sched_want *w, unsigned chip, const struct image
 							   : p->part[IMAGE_KERNEL].digest;
 	snprintf(w->blob[chip], DIGEST_LEN, "%s", digest);
 	w->req.blob[chip] = digest[0] ? w->blob[chip] : NULL;
+	w->req.linux_guest |= !p->bare_metal;
 }
 
 /* An instance that once had a place has a disk of one chip. */
@@ -88,13 +89,6 @@ static int read_pinned(struct control *c, const char *digest, struct sched_want 
 	w->req.chips = 1u << chip;
 	use_platform(w, chip, &p);
 	return 0;
-}
-
-static bool guest_is_linux(struct control *c, const char *project, const char *image)
-{
-	struct obj *o = obj_find(c->objects, KIND_IMAGE, project, image);
-	const char *guest = o ? doc_str(o->doc, "guest") : NULL;
-	return !guest || strcmp(guest, "bare-metal");
 }
 
 static int read_image(struct control *c, const char *project, const json_t *doc,
@@ -115,7 +109,6 @@ static int read_image(struct control *c, const char *project, const json_t *doc,
 	w->req.chips = chips;
 	if (!image)
 		return 0;
-	w->req.linux_guest = guest_is_linux(c, project, image);
 	if (pinned)
 		return read_pinned(c, pinned, w, e);
 	unsigned has;
