@@ -18,7 +18,8 @@
 	}
 #define NAMED                                                                                      \
 	{                                                                                          \
-		"name", F_NAME, F_REQUIRED, .help = "unique among its kind in the project"         \
+		"name", F_NAME, F_REQUIRED | F_FIXED,                                              \
+			.help = "unique among its kind in the project"                             \
 	}
 #define END                                                                                        \
 	{                                                                                          \

@@ -356,6 +356,8 @@ Test(resources, a_project_goes_when_it_is_empty)
 {
 	cr_assert_eq(ask("POST", "/v1/projects", "{'name':'p'}"), 201);
 	cr_expect_eq(ask("POST", "/v1/projects", "{'name':'p'}"), 409);
+	cr_expect_eq(ask("PATCH", "/v1/projects/p", "{'name':'q'}"), 400,
+		"what is in it knows it by its name");
 	rig.project = "p";
 	cr_assert_eq(ask("POST", "/v1/volumes", "{'name':'v','size_mib':1}"), 201);
 	cr_expect_eq(ask("DELETE", "/v1/projects/p", NULL), 409);
