@@ -2,6 +2,8 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include "cloud/base/folder.h"
 #include "cloud/node/dial.h"
 #include "cloud/node/node.h"
 #include "cloud/program.h"
@@ -83,12 +85,17 @@ int cmd_node(int argc, char **argv)
 			"node --file FILE");
 	if (r < 0)
 		return failed(&e, r);
-	snprintf(folder, sizeof(folder), "%s/node",
-		data ? data : default_data(place, sizeof(place)));
-	r = process_init(&p, verbose, &e);
+	data = data ? data : default_data(place, sizeof(place));
+	mkdir(data, 0755); /* when it cannot be, what is made in it says so */
+	snprintf(folder, sizeof(folder), "%s/node", data);
+	r = folder_make(data);
+	if (r < 0)
+		r = err_set(&e, ERR_HOST, r, "--data %s: %s", data, strerrordesc_np(-r));
+	if (r == 0)
+		r = process_init(&p, verbose, &e);
 	if (r == 0)
 		r = start(&p, &h,
-			&(struct node_opts){.data = folder,
+			&(struct node_opts){.data = data,
 				.bin = bin,
 				.control_url = url,
 				.name = name,

@@ -101,7 +101,6 @@ static void say_ready(const struct args *a, const struct daemon *d, bool up)
 static int start(struct process *p, const struct args *a, bool up, struct daemon **ret_daemon,
 	struct node **ret_node, struct err *e)
 {
-	char folder[PATH_MAX + 8];
 	int r;
 
 	r = daemon_new(p->loop,
@@ -113,9 +112,8 @@ static int start(struct process *p, const struct args *a, bool up, struct daemon
 		ret_daemon, e);
 	if (r < 0 || !up)
 		return r;
-	snprintf(folder, sizeof(folder), "%s/node", a->data);
 	r = node_new(p->loop,
-		&(struct node_opts){.data = folder,
+		&(struct node_opts){.data = a->data,
 			.bin = a->bin,
 			.name = a->name,
 			.shared_uid = a->shared,

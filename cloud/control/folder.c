@@ -4,32 +4,16 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
+#include "cloud/base/folder.h"
 #include "cloud/control/daemon.h"
 #include "vmm/base/cleanup.h"
-
-static int make_all(const char *path)
-{
-	char part[PATH_MAX];
-
-	if (strlen(path) >= sizeof(part))
-		return -ENAMETOOLONG;
-	for (const char *at = path; *at; at += strcspn(at, "/")) {
-		at += strspn(at, "/");
-		snprintf(part, sizeof(part), "%.*s", (int)(at - path + (ptrdiff_t)strcspn(at, "/")),
-			path);
-		if (*part && mkdir(part, 0700) < 0 && errno != EEXIST)
-			return -errno;
-	}
-	return 0;
-}
 
 int folder_open(const char *path, const char *what, int *ret_fd, struct err *e)
 {
 	char file[PATH_MAX + 16];
 	cleanup_fd int fd = -1;
-	int r = make_all(path);
+	int r = folder_make(path);
 
 	snprintf(file, sizeof(file), "%s/control.lock", path);
 	if (r == 0) {

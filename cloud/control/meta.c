@@ -99,11 +99,11 @@ static const struct field whoami_fields[] = {
 	{"project", F_STR, F_OUTPUT, .help = "that requests act in"}, {NULL}};
 
 const struct route meta_routes[] = {
-	{"GET", "/v1/version", get_version, ROLE_NONE, .reply = version_fields,
+	{"GET", "/v1/version", get_version, ROLE_PROJECT, .reply = version_fields,
 		.summary = "what answers here"},
 	{"GET", "/v1/whoami", get_whoami, ROLE_PROJECT, .reply = whoami_fields,
 		.summary = "who the token stands for"},
-	{"GET", "/v1/openapi.json", get_openapi, ROLE_NONE, .summary = "this document"},
+	{"GET", "/v1/openapi.json", get_openapi, ROLE_PROJECT, .summary = "this document"},
 	{"GET", "/metrics", metrics_write, ROLE_ADMIN,
 		.summary = "counters, as Prometheus' text format has them"},
 	{"GET", "/", get_index, ROLE_NONE, .summary = "the web console"},

@@ -187,11 +187,16 @@ static void add_allowed(json_t *doc, const char *text)
 		json_object_set_new(doc, "allowed", json_string(at + strlen("; allowed: ")));
 }
 
-/* Text that is not UTF-8 (a client's own words, in any bytes) is said without what is not ASCII. */
+/* One line, whatever a client's own words in it are: no control characters, and nothing but ASCII
+ * when it is not UTF-8. */
 static json_t *printable(char *text)
 {
-	json_t *s = json_string(text);
+	json_t *s;
 
+	for (char *p = text; *p; p++)
+		if ((unsigned char)*p < 0x20 || *p == 0x7f)
+			*p = '?';
+	s = json_string(text);
 	for (char *p = text; !s && *p; p++)
 		if ((unsigned char)*p > 0x7e)
 			*p = '?';

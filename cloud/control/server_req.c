@@ -165,9 +165,10 @@ static bool find_row(struct req *r)
 	char allow[128];
 	const struct route *row = router_find(&r->server->router, r->call.method, &r->uri, allow);
 
-	if (r->who.role == ROLE_NONE && !(row && row->role == ROLE_NONE)) {
-		call_problem(&r->call, 401, NULL,
-			r->listener->local
+	if ((r->who.role == ROLE_NONE || r->who.once) && !(row && row->role == ROLE_NONE)) {
+		call_problem(&r->call, 401, NULL, "%s",
+			r->who.once ? "this token is good once, for POST /v1/session"
+			: r->listener->local
 				? "this socket is root's and the daemon's own user's; others "
 				  "send a token: Authorization: Bearer pv_…"
 				: "send a token that is known and has not expired: Authorization: "
@@ -185,10 +186,9 @@ static bool find_row(struct req *r)
 		r->call.priv = NULL;
 		return false;
 	}
-	if (row->role != ROLE_NONE && (r->who.once || !role_may(r->who.role, row->role))) {
+	if (!role_may(r->who.role, row->role)) {
 		call_problem(&r->call, 403, NULL,
-			r->who.once ? "this token is good once, for POST /v1/session"
-				    : "this token may not do that: it takes one for a%s",
+			"this token may not do that: it takes one for a%s",
 			row->role == ROLE_ADMIN	 ? "n admin"
 			: row->role == ROLE_NODE ? " node"
 						 : " project");
