@@ -12,7 +12,8 @@ static int usage(FILE *to)
 	fputs("Usage: polycloud COMMAND [FLAG…]\n\n", to);
 	for (const struct command *c = commands; c->name; c++)
 		fprintf(to, "  %-9s %s\n", c->name, c->about);
-	fputs("\npolycloud COMMAND --help tells more; polyctl is the client.\n", to);
+	fputs("\n  -h, --help     this\n  -V, --version  the version and the commit\n\npolycloud COMMAND --help tells more; polyctl is the client.\n",
+		to);
 	return to == stdout ? 0 : 2;
 }
 

@@ -119,6 +119,9 @@ void idempotency_keep(struct req *r, unsigned status)
 	digest[64] = 0;
 	row = json_pack("{s:I, s:i, s:s, s:O?}", "at", (json_int_t)time(NULL), "status",
 		(int)status, "body", r->idempotency + 65, "doc", r->doc);
+	/* A host that loses power may do a POST twice; a kill of ours may not. */
+	if (row)
+		store_lazy(store);
 	if (row)
 		store_put(store, KIND, digest, row, STORE_ANY, NULL);
 	json_decref(row);

@@ -7,6 +7,7 @@
 #include <time.h>
 #include "cloud/control/auth.h"
 #include "cloud/control/control.h"
+#include "cloud/control/resources.h"
 
 #define LIFE_S (12 * 3600)
 
@@ -61,22 +62,6 @@ static int exchange(struct call *c, struct obj *old, const char *hash, const cha
 	return objects_commit(os) < 0 ? -EIO : r;
 }
 
-/* Those that have ended, so that they do not gather. */
-static void forget_old(struct objects *os)
-{
-	struct change quiet = {.expect = STORE_ANY};
-	char now[32];
-
-	obj_now(now);
-	for (struct obj *next, *o = obj_next(os, KIND_TOKEN, NULL); o; o = next) {
-		const char *at = json_string_value(json_object_get(o->doc, "expires_at"));
-
-		next = obj_next(os, KIND_TOKEN, o);
-		if (at && strcmp(at, now) < 0 && json_is_true(json_object_get(o->doc, "session")))
-			obj_delete(os, o, &quiet);
-	}
-}
-
 static void post_session(struct call *c)
 {
 	const char *given = json_string_value(json_object_get(c->body, "token"));
@@ -104,7 +89,7 @@ static void post_session(struct call *c)
 		call_problem(c, 500, NULL, "the session could not be kept: %s", strerror(-r));
 		return;
 	}
-	forget_old(c->control->objects);
+	tokens_trim(c->control->objects);
 	json_object_set_new(reply, "token", json_string(secret));
 	json_object_set_new(reply, "expires_at", json_string(expires));
 	call_reply(c, 201, reply);
