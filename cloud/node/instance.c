@@ -225,6 +225,7 @@ void instance_free(struct instance *in)
 	list_del(&in->link);
 	ev_timer_cancel(&in->timer);
 	vmm_call_free(in->call);
+	blob_clone_cancel(in->clone);
 	events_end(in);
 	console_fini(in);
 	for (enum part p = 0; p < PARTS; p++)

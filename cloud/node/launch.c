@@ -267,9 +267,9 @@ static int add_net(struct instance *in, struct line *l, struct err *e)
 
 static int blob(struct instance *in, const char *key, struct err *e)
 {
-	int fd = openat(in->node->blobs_dir, spec_text(in, key), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	int fd = blob_open(in->node->blobs, spec_text(in, key));
 
-	return fd < 0 ? err_set(e, ERR_NOT_FOUND, -errno, "%s %s is not on this host", key,
+	return fd < 0 ? err_set(e, ERR_NOT_FOUND, fd, "%s %s is not on this host", key,
 				spec_text(in, key))
 		      : fd;
 }

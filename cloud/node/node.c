@@ -16,33 +16,6 @@
 
 #define UIDS 1900000
 
-/* ---- jobs ---- */
-
-static void job_back(struct ev_msg *m)
-{
-	struct job *j = container_of(m, struct job, msg);
-
-	j->node->njobs--;
-	j->done(j);
-}
-
-static void job_run(struct ev_msg *m)
-{
-	struct job *j = container_of(m, struct job, msg);
-
-	j->work(j);
-	m->handle = job_back;
-	ev_post(j->node->loop, m);
-}
-
-void job_post(struct node *n, struct job *j)
-{
-	j->node = n;
-	j->msg.handle = job_run;
-	n->njobs++;
-	ev_post(ev_thread_loop(n->jobs), &j->msg);
-}
-
 /* ---- the link ---- */
 
 static void handle_drop(struct ev_msg *m)
@@ -163,10 +136,8 @@ static int open_folders(struct node *n, struct err *e)
 			"%s/node: %s", n->data,
 			errno == EWOULDBLOCK ? "another node runs there" : strerrordesc_np(errno));
 	n->instances_dir = file_open_folder(n->dir, "instances", 0700);
-	n->blobs_dir = file_open_folder(n->dir, "blobs", 0700);
 	n->volumes_dir = file_open_folder(n->dir, "volumes", 0700);
-	if (n->instances_dir < 0 || n->blobs_dir < 0 || n->volumes_dir < 0 ||
-		fstat(n->dir, &st) < 0)
+	if (n->instances_dir < 0 || n->volumes_dir < 0 || fstat(n->dir, &st) < 0)
 		return err_set(e, ERR_HOST, -EIO, "%s/node: cannot make its folders", n->data);
 	/* Marks our processes: the folder itself, whatever path leads to it. */
 	snprintf(n->mark, sizeof(n->mark), "%llx-%llx", (unsigned long long)st.st_dev,
@@ -218,9 +189,8 @@ static int start(struct node *n, const struct node_opts *o, struct err *e)
 	cgroups_open(&n->cgroups);
 	n->facts = facts_make(n);
 	r = n->facts ? volumes_load(n) : -ENOMEM;
-	blobs_sweep(n);
 	if (r == 0)
-		r = ev_thread_new("node-job", &n->jobs);
+		r = blobs_new(n->loop, n->log, n->dir, "blobs", &n->blobs);
 	if (r == 0)
 		r = events_open(n);
 	if (r == 0)
@@ -239,11 +209,10 @@ int node_new(struct ev_loop *loop, const struct node_opts *o, struct node **ret_
 		return -ENOMEM;
 	n->loop = loop;
 	n->log = o->log;
-	n->dir = n->lock = n->instances_dir = n->blobs_dir = n->volumes_dir = -1;
+	n->dir = n->lock = n->instances_dir = n->volumes_dir = -1;
 	n->inotify.fd = n->cgroups.dir = -1;
 	list_init(&n->instances);
 	list_init(&n->watchers);
-	list_init(&n->uploads);
 	r = start(n, o, e);
 	if (r < 0) {
 		err_set(e, ERR_HOST, r, "the node: %s", strerrordesc_np(-r));
@@ -270,7 +239,7 @@ void node_free(struct node *n)
 	n->link = NULL;
 	link_free(l);
 	link_free(n->dropped);
-	ev_thread_free(n->jobs);
+	blobs_free(n->blobs);
 	watch_free(n);
 	list_for_each_safe (it, &n->instances) {
 		instance_free(container_of(it, struct instance, link));
@@ -280,7 +249,6 @@ void node_free(struct node *n)
 	close_fd(n->inotify.fd);
 	cgroups_close(&n->cgroups);
 	close_fd(n->instances_dir);
-	close_fd(n->blobs_dir);
 	close_fd(n->volumes_dir);
 	close_fd(n->dir);
 	close_fd(n->lock);

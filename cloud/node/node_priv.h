@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The node's insides. An instance is looked at again (node_instance_step) whenever something may concern
- * it: its assignment changed, a process ended, the VMM said something, a time came. The look
- * compares what is wanted with what runs and takes the next step; it relies on no earlier one. */
+/* The node's insides. An instance is looked at again (node_instance_step) whenever something may
+ * concern it: its assignment changed, a process ended, the VMM said something, a time came. The
+ * look compares what is wanted with what runs and takes the next step; it relies on no earlier one.
+ */
 #ifndef CLOUD_NODE_NODE_PRIV_H
 #define CLOUD_NODE_NODE_PRIV_H
 
+#include "cloud/node/blob.h"
 #include "cloud/node/cgroup.h"
 #include "cloud/node/node.h"
 #include "cloud/node/proc.h"
@@ -46,7 +48,6 @@ struct console {
 	size_t log_len;
 };
 
-struct job;
 struct instance {
 	struct list link;
 	struct node *node;
@@ -74,8 +75,8 @@ struct instance {
 	unsigned falls;
 	struct vmm_call *call;
 	char call_what;
-	struct job *job;
-	int job_error;
+	struct blob_clone *clone; /* makes root.raw */
+	int clone_error;
 	int events_wd;
 	size_t events_pos;
 	struct console console;
@@ -89,7 +90,7 @@ struct node {
 	struct ev_loop *loop;
 	struct log *log;
 	char *data, *bin, *control_url, *name;
-	int dir, lock, instances_dir, blobs_dir, volumes_dir;
+	int dir, lock, instances_dir, volumes_dir;
 	struct list instances;
 	struct ev_msg turn; /* looks at the dirty ones */
 	bool turn_posted;
@@ -102,9 +103,8 @@ struct node {
 	struct ev_fd inotify;
 	struct ev_timer beat;
 	uint64_t seq;
-	struct list watchers, uploads;
-	struct ev_thread *jobs;
-	unsigned njobs;
+	struct list watchers;
+	struct blobs *blobs;
 
 	struct link *link;
 	void (*gone)(const char *why, void *arg);
@@ -172,32 +172,16 @@ void console_open(struct instance *in, struct link_req *r);
 void console_log(struct instance *in, struct link_req *r);
 void tunnel_open(struct instance *in, struct link_req *r);
 
-/* ---- storage (storage.c, blobs.c) ---- */
+/* ---- storage (storage.c; blob.h) ---- */
 int volumes_load(struct node *n);
 void volume_put(struct node *n, struct link_req *r, const char *id);
 void node_volume_delete(struct node *n, struct link_req *r, const char *id);
 json_t *volumes_list(struct node *n);
 /* An open descriptor, or a negative errno and e. */
 int volume_open(struct instance *in, const json_t *want, struct err *e);
-void blob_put(struct node *n, struct link_req *r, const char *digest);
-void blob_delete(struct node *n, struct link_req *r, const char *digest);
-json_t *blobs_list(struct node *n);
-void blobs_sweep(struct node *n); /* half ones of an earlier life */
-void blobs_free(struct node *n);
 int seed_write(struct instance *in, const char *base64);
 /* 1: root.raw is there (or not wanted); 0: a job makes it; negative errno and e. */
 int root_ready(struct instance *in, struct err *e);
-int root_resize(struct instance *in);
-
-/* Work that may take long, on the job thread; done() on the loop. */
-struct job {
-	struct ev_msg msg;
-	struct node *node;
-	void (*work)(struct job *j);
-	void (*done)(struct job *j);
-	int error;
-};
-void job_post(struct node *n, struct job *j);
 
 /* ---- telling (watch.c, facts.c, stats.c) ---- */
 void watch_open(struct node *n, struct link_req *r);

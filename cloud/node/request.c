@@ -75,9 +75,9 @@ static json_t *instances_list(struct node *n)
 
 static void get_state(struct node *n, struct link_req *r)
 {
-	reply_new(
-		r, json_pack("{s:O, s:o, s:o, s:o}", "host", n->facts, "instances",
-			   instances_list(n), "volumes", volumes_list(n), "blobs", blobs_list(n)));
+	reply_new(r,
+		json_pack("{s:O, s:o, s:o, s:o}", "host", n->facts, "instances", instances_list(n),
+			"volumes", volumes_list(n), "blobs", blobs_list(n->blobs)));
 }
 
 static const struct {
@@ -121,6 +121,16 @@ static void get_instance(struct node *n, struct link_req *r, const char *id)
 		link_problem(r, 404, "no such instance on this host");
 }
 
+static void put_blob(struct node *n, struct link_req *r, const char *digest)
+{
+	blob_put(n->blobs, r, digest);
+}
+
+static void delete_blob(struct node *n, struct link_req *r, const char *digest)
+{
+	blob_delete(n->blobs, r, digest);
+}
+
 struct things {
 	void (*put)(struct node *n, struct link_req *r, const char *id);
 	void (*delete)(struct node *n, struct link_req *r, const char *id);
@@ -143,7 +153,7 @@ static void request(struct link_req *r, void *arg)
 {
 	static const struct things instances = {instance_put, node_instance_delete, get_instance};
 	static const struct things volumes = {volume_put, node_volume_delete, NULL};
-	static const struct things blobs = {blob_put, blob_delete, NULL};
+	static const struct things blobs = {put_blob, delete_blob, NULL};
 	struct node *n = arg;
 	const char *p, *slash;
 

@@ -221,11 +221,6 @@ static void step_stop(struct instance *in)
 	}
 }
 
-struct removal {
-	struct job job;
-	struct instance *in;
-};
-
 /* True: in is no more. */
 static bool step_delete(struct instance *in)
 {
@@ -238,8 +233,10 @@ static bool step_delete(struct instance *in)
 		part_end(in, PART_DISKS, SIGKILL, 0);
 		part_end(in, PART_NET, SIGKILL, 0);
 	}
-	if (part_runs(in, PART_VMM) || any_offload(in) || in->job)
+	if (part_runs(in, PART_VMM) || any_offload(in))
 		return false;
+	blob_clone_cancel(in->clone);
+	in->clone = NULL;
 	cgroup_remove(&n->cgroups, in->id);
 	console_end(in);
 	r = file_remove(n->instances_dir, in->id);

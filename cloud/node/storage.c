@@ -5,13 +5,10 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fs.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 #include "cloud/node/file.h"
 #include "cloud/node/node_priv.h"
@@ -202,110 +199,32 @@ int volume_open(struct instance *in, const json_t *want, struct err *e)
 
 /* ---- root disks ---- */
 
-struct clone {
-	struct job job;
-	struct instance *in;
-	int from, to; /* to: root.new */
-	uint64_t size;
-};
-
-/* Only what is there is copied; holes stay holes. */
-static int copy_sparse(int from, int to)
+static void cloned(void *arg, int error)
 {
-	off_t at = 0, end = lseek(from, 0, SEEK_END);
+	struct instance *in = arg;
 
-	while (at < end) {
-		off_t data = lseek(from, at, SEEK_DATA);
-		off_t hole = data < 0 ? -1 : lseek(from, data, SEEK_HOLE);
-
-		if (data < 0)
-			return errno == ENXIO ? 0 : -errno; /* a hole to the end */
-		while (data < hole) {
-			off_t in = data, out = data;
-			ssize_t n = copy_file_range(
-				from, &in, to, &out, (size_t)MIN(hole - data, 64 << 20), 0);
-
-			if (n <= 0)
-				return n < 0 ? -errno : -EIO;
-			data += n;
-		}
-		at = hole;
-	}
-	return 0;
-}
-
-static void clone_work(struct job *j)
-{
-	struct clone *c = container_of(j, struct clone, job);
-	off_t size = lseek(c->from, 0, SEEK_END);
-	int r = 0;
-
-	if (ioctl(c->to, FICLONE, c->from) < 0)
-		r = copy_sparse(c->from, c->to);
-	if (r == 0 && ftruncate(c->to, (off_t)MAX(c->size, (uint64_t)size)) < 0)
-		r = -errno;
-	if (r == 0 && fdatasync(c->to) < 0)
-		r = -errno;
-	j->error = r;
-}
-
-static void clone_done(struct job *j)
-{
-	struct clone *c = container_of(j, struct clone, job);
-	struct instance *in = c->in;
-
-	if (j->error == 0 && renameat(in->dir, "root.new", in->dir, "root.raw") < 0)
-		j->error = -errno;
-	if (j->error < 0)
-		unlinkat(in->dir, "root.new", 0);
-	close(c->from);
-	close(c->to);
-	in->job = NULL;
-	in->job_error = j->error;
-	free(c);
+	in->clone = NULL;
+	in->clone_error = error;
 	instance_dirty(in);
-}
-
-static int clone_begin(struct instance *in, const json_t *root, struct err *e)
-{
-	const char *digest = json_string_value(json_object_get(root, "digest"));
-	struct clone *c = calloc(1, sizeof(*c));
-
-	if (!c)
-		return -ENOMEM;
-	c->from = openat(in->node->blobs_dir, digest, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	c->to = c->from < 0 ? -1
-			    : openat(in->dir, "root.new",
-				      O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (c->to < 0) {
-		int r = err_set(e, ERR_NOT_FOUND, -errno, "root %s: %s", digest,
-			c->from < 0 ? "is not on this host" : strerrordesc_np(errno));
-		if (c->from >= 0)
-			close(c->from);
-		free(c);
-		return r;
-	}
-	c->in = in;
-	c->size = (uint64_t)json_integer_value(json_object_get(root, "size_mib")) << 20;
-	c->job.work = clone_work;
-	c->job.done = clone_done;
-	in->job = &c->job;
-	job_post(in->node, &c->job);
-	return 0;
 }
 
 int root_ready(struct instance *in, struct err *e)
 {
 	const json_t *root = json_object_get(in->spec, "root");
-	int r = in->job_error;
+	const char *digest = json_string_value(json_object_get(root, "digest"));
+	uint64_t size = (uint64_t)json_integer_value(json_object_get(root, "size_mib")) << 20;
+	int r = in->clone_error;
 
-	in->job_error = 0;
+	in->clone_error = 0;
 	if (r < 0)
-		return err_set(
-			e, ERR_HOST, r, "its root disk cannot be made: %s", strerrordesc_np(-r));
+		return err_set(e, ERR_HOST, r, "its root disk cannot be made: %s",
+			r == -ENOENT ? "the image is not on this host" : strerrordesc_np(-r));
 	if (!json_is_object(root) || faccessat(in->dir, "root.raw", F_OK, 0) == 0)
 		return 1;
-	return in->job ? 0 : clone_begin(in, root, e);
+	if (!in->clone)
+		in->clone = blob_clone(in->node->blobs, digest, in->dir, "root.raw", size,
+			(uid_t)-1, (gid_t)-1, cloned, in);
+	return in->clone ? 0 : err_set(e, ERR_HOST, -ENOMEM, "out of memory");
 }
 
 /* ---- seed ---- */
