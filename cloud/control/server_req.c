@@ -240,7 +240,7 @@ void req_begin(struct req *r, const char *method)
 			URI_SEGMENTS, URI_QUERIES);
 		return;
 	}
-	if (!length_fits(r) || !find_row(r) || !take_project(r) || !length_fits(r))
+	if (!find_row(r) || !take_project(r) || !length_fits(r))
 		return;
 	r->refused = false;
 	if (!r->call.route->stream)

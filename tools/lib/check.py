@@ -259,6 +259,7 @@ def step_cloud():
     where = os.path.join(TREE, 'build', 'cloud')
     yield from results_of('cloud', *run(['python3', 'tools/lib/cloud_test.py', f'{where}/polycloud', f'{where}/polyctl',
                                          os.path.join(TREE, 'build', chip)], 'cloud', timeout=900))
+    yield from results_of('cloud', *run(['python3', 'tools/lib/image_test.py', f'{where}/polycloud'], 'images', timeout=600))
 
 
 def step_libvirt():
