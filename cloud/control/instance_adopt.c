@@ -50,7 +50,7 @@ void instance_report(struct reconciler *r, struct item *it, struct obj *o, const
 	snprintf(text, sizeof(text), "%s", reason ? reason : "");
 	json_t *doc = json_deep_copy(o->doc);
 	json_object_set_new(doc, "observed", obs);
-	doc_put(r, o, doc, actor, told ? event : NULL, text[0] ? text : NULL);
+	doc_put_lazy(r, o, doc, actor, told ? event : NULL, text[0] ? text : NULL);
 }
 
 /* ---- a host that came ---- */

@@ -27,24 +27,34 @@ bool doc_set_str(json_t *doc, const char *key, const char *value)
 	return !json_object_set_new(doc, key, value ? json_string(value) : json_null());
 }
 
-struct obj *doc_put(struct reconciler *r, struct obj *o, json_t *doc, const char *actor,
-	const char *event, const char *text)
+static struct obj *put(struct reconciler *r, struct obj *o, json_t *doc, struct change *c)
 {
-	struct change c = {.event = event,
-		.text = text,
-		.actor = actor,
-		.request_id = doc_str(doc, "request_id")};
 	struct obj *out = NULL;
 	char id[ID_LEN];
 	snprintf(id, sizeof(id), "%s", o->id);
+	c->request_id = doc_str(doc, "request_id");
 	r->own = true;
-	int rc = doc ? obj_put(r->c->objects, o->kind, doc, &c, &out) : -ENOMEM;
+	int rc = doc ? obj_put(r->c->objects, o->kind, doc, c, &out) : -ENOMEM;
 	r->own = false;
 	if (rc) {
 		log_line(r->c->log, LOG_ERROR, id, "is not stored: %s", strerror(-rc));
 		return NULL;
 	}
 	return out;
+}
+
+struct obj *doc_put(struct reconciler *r, struct obj *o, json_t *doc, const char *actor,
+	const char *event, const char *text)
+{
+	struct change c = {.event = event, .text = text, .actor = actor};
+	return put(r, o, doc, &c);
+}
+
+struct obj *doc_put_lazy(struct reconciler *r, struct obj *o, json_t *doc, const char *actor,
+	const char *event, const char *text)
+{
+	struct change c = {.event = event, .text = text, .actor = actor, .lazy = true};
+	return put(r, o, doc, &c);
 }
 
 void observe(struct reconciler *r, struct obj *o, const char *state, const char *reason, bool event)
@@ -66,7 +76,7 @@ void observe(struct reconciler *r, struct obj *o, const char *state, const char 
 	obj_now(now);
 	if (moved)
 		doc_set_str(obs, "since", now);
-	doc_put(r, o, doc, "scheduler", event && moved ? state : NULL, reason);
+	doc_put_lazy(r, o, doc, "scheduler", event && moved ? state : NULL, reason);
 }
 
 const char *host_name(struct reconciler *r, const char *host_id)

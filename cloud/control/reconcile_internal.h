@@ -73,6 +73,9 @@ bool doc_set_str(json_t *doc, const char *key, const char *value); /* NULL sets 
  * logging (the store failed; the item tries again). */
 struct obj *doc_put(struct reconciler *r, struct obj *o, json_t *doc, const char *actor,
 	const char *event, const char *text);
+/* For what is only observed: it will be again if a power cut takes it. */
+struct obj *doc_put_lazy(struct reconciler *r, struct obj *o, json_t *doc, const char *actor,
+	const char *event, const char *text);
 /* Sets observed.state and reason unless they are the same. event: tell it as an event. */
 void observe(
 	struct reconciler *r, struct obj *o, const char *state, const char *reason, bool event);
