@@ -5,6 +5,7 @@ may give, refusals are problem documents, and afterwards the process has what it
 import json
 import os
 import random
+import re
 import socket
 import time
 
@@ -38,9 +39,7 @@ def schema_of(doc, row):
 
 
 def filled(path, word='none-such'):
-    while '{' in path:
-        path = path[:path.index('{')] + word + path[path.index('}') + 1:]
-    return path
+    return re.sub(r'\{[^}]*\}', lambda _: word, path)
 
 
 def ask(up, method, path, body=None, headers=None):

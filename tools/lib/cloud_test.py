@@ -5,6 +5,7 @@ A cloud of this machine's own, with bare-metal guests: `polycloud up` through it
 nodes over TLS on loopback, SIGKILL of every part, and bad input to every endpoint of the OpenAPI document. After it
 nothing is left. PROGRAMS is the folder with polyvisor. Prints "ok NAME", "not ok NAME: WHY", "skip NAME: WHY".
 """
+import faulthandler
 import http.client
 import json
 import os
@@ -16,6 +17,8 @@ import time
 import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+faulthandler.dump_traceback_later(int(os.environ.get("CLOUD_LIMIT", 240)), exit=True)  # nothing here takes that long
+
 import cloud_fuzz  # noqa: E402
 import cloud_isolation  # noqa: E402
 from cloud_api import Client, Wrong, problem, until  # noqa: E402
@@ -153,8 +156,7 @@ def first_answers(up):
     expect('# TYPE' in metrics and 'polycloud_' in metrics, metrics[:300])
     reply = up.api.get('/v1/version', headers={'X-Request-Id': 'from-the-test'})
     expect(reply.headers.get('x-request-id') == 'from-the-test', reply.headers)
-    for path in ('/', '/index.html'):
-        expect(up.api.ask('GET', path).status in (200, 301, 302, 307), f'{path}: no console')
+    expect(b'<html' in up.api.get('/').raw.lower(), 'no console at /')
 
 
 def images(up):
@@ -460,7 +462,7 @@ def polyctl(up):
     expect(json.loads(ctl('instance', 'get', 'cli', '--json'))['id'] == ident, ident)
     expect('running' in ctl('instance', 'list', '--label', 'by=ctl'), ctl('instance', 'list'))
     expect(ctl('instance', 'list', '--ids', '--label', 'by=ctl') == 'cli\n', ctl('instance', 'list', '--ids'))
-    expect('spinning' in ctl('instance', 'log', 'cli'), 'no log')
+    until('the log has its word', lambda: 'spinning' in ctl('instance', 'log', 'cli'))
     p = subprocess.Popen([POLYCTL, 'console', 'cli', '--socket', up.socket], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
     expect(b'spinning' in os.read(p.stdout.fileno(), 4096), 'polyctl console shows nothing')
     p.terminate()
@@ -513,8 +515,8 @@ def kills(up):
     expect(os.path.exists(f'/proc/{pid}'), 'the VMM ended with polycloud')
     up.start()
     expect(up.wait('one', 'running')['observed']['pid'] == pid, 'it was started a second time')
-    vmms = [line for line in up.processes().values() if '/polyvisor ' in line]
-    expect(len(vmms) == 1, vmms)
+    vmms = {pid: line for pid, line in up.processes().items() if '/polyvisor ' in line}  # each has a child that supervises
+    expect(len(set(vmms.values())) == 1 and len(vmms) <= 2, vmms)
     up.act('later', 'start')
     up.wait('later', 'running')
     up.gone('later')
