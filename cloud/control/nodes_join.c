@@ -27,10 +27,12 @@ static struct obj *host_of(struct node_conn *n)
 	return obj_get(n->all->c->objects, KIND_HOST, n->host_id);
 }
 
-static int put(struct node_conn *n, json_t *doc, const char *event, const char *text)
+/* lazy: the node will say it again if it is lost. */
+static int put(struct node_conn *n, json_t *doc, const char *event, const char *text, bool lazy)
 {
 	char actor[80];
-	const struct change c = {.event = event, .text = text, .actor = actor, .expect = STORE_ANY};
+	const struct change c = {
+		.event = event, .text = text, .actor = actor, .expect = STORE_ANY, .lazy = lazy};
 
 	snprintf(actor, sizeof(actor), "node:%s", n->name);
 	host_doc_state(doc);
@@ -119,7 +121,7 @@ void node_facts_line(struct node_conn *n, const json_t *host)
 		return;
 	doc = json_deep_copy(o->doc);
 	if (doc && merge_facts(doc, host) && check_facts(doc, NULL) == 0)
-		put(n, doc, NULL, NULL);
+		put(n, doc, NULL, NULL, true);
 	else
 		json_decref(doc);
 }
@@ -158,7 +160,7 @@ int node_join(struct node_conn *n, const json_t *state, struct err *e)
 		json_string_value(json_object_get(host, "chip")),
 		(long long)json_integer_value(json_object_get(host, "cores")));
 	keep_load(n, host);
-	r = put(n, doc, o ? "online" : "joined", text);
+	r = put(n, doc, o ? "online" : "joined", text, o != NULL);
 	return r < 0 ? err_set(e, ERR_HOST, r, "the host cannot be stored: %s", strerror(-r)) : 0;
 }
 
@@ -170,5 +172,5 @@ int node_set_connected(struct node_conn *n, bool connected, const char *event)
 	if (!doc)
 		return -ENOENT;
 	json_object_set_new(doc, "connected", json_boolean(connected));
-	return put(n, doc, event, n->why[0] ? n->why : NULL);
+	return put(n, doc, event, n->why[0] ? n->why : NULL, true);
 }

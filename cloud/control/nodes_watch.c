@@ -15,7 +15,8 @@ static void event_line(struct node_conn *n, const json_t *event)
 	struct obj *o = id ? obj_get(os, KIND_INSTANCE, id) : NULL;
 	const char *host = o ? json_string_value(json_object_get(o->doc, "host_id")) : NULL;
 	char actor[80];
-	const struct change c = {.event = what, .text = text, .actor = actor, .expect = STORE_ANY};
+	const struct change c = {
+		.event = what, .text = text, .actor = actor, .expect = STORE_ANY, .lazy = true};
 
 	/* A node speaks of its own instances only. */
 	if (!what || !host || strcmp(host, n->host_id) != 0 || strlen(what) > 64 ||
