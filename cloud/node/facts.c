@@ -99,7 +99,6 @@ static void model(char *buf, size_t cap)
 static json_t *probe(struct node *n)
 {
 	char command[600], text[4096];
-	cleanup_free char *path = NULL;
 	json_t *j;
 	size_t got;
 	FILE *f;
