@@ -111,14 +111,17 @@ void idempotency_keep(struct req *r, unsigned status)
 {
 	struct store *store = r->server->control->store;
 	char digest[65];
-	json_t *row;
+	json_t *row, *shown;
 
 	if (status >= 300)
 		return;
+	/* A secret is shown once: it is not in the database, so not in an answer given again. */
+	shown = json_copy(r->doc);
+	json_object_del(shown, "token");
 	memcpy(digest, r->idempotency, 64);
 	digest[64] = 0;
-	row = json_pack("{s:I, s:i, s:s, s:O?}", "at", (json_int_t)time(NULL), "status",
-		(int)status, "body", r->idempotency + 65, "doc", r->doc);
+	row = json_pack("{s:I, s:i, s:s, s:o?}", "at", (json_int_t)time(NULL), "status",
+		(int)status, "body", r->idempotency + 65, "doc", shown);
 	/* A host that loses power may do a POST twice; a kill of ours may not. */
 	if (row)
 		store_lazy(store);
