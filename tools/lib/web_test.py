@@ -77,6 +77,9 @@ class Browser:
                        'e.innerText.trim() === arguments[0] && !e.disabled && e.offsetParent)', text)
         self.ask('POST', f'/element/{e[ELEMENT]}/click')
 
+    def tab(self, name):
+        self.until(f'tab {name}', 'const e = document.querySelector(`[role=tab][data-tab=${arguments[0]}]`); if (e) e.click(); return e', name)
+
     def type(self, selector, text):
         e = self.until(selector, 'return document.querySelector(arguments[0])', selector)
         self.ask('POST', f'/element/{e[ELEMENT]}/value', {'text': text})
@@ -128,20 +131,20 @@ def make(b, o):
 
 
 def console(b, o):
-    b.click('Console')
+    b.tab('console')
     b.until('the terminal', 'return document.querySelector(".term .xterm")')
     if o.says:
         b.until('the guest’s words', 'return document.querySelector(".term").innerText.includes(arguments[0])', o.says)
 
 
 def tabs(b, o):
-    b.click('Log')
+    b.tab('log')
     b.until('the log', 'return document.querySelector("pre")')
-    b.click('Events')
+    b.tab('events')
     b.says('created')
-    b.click('Diagnose')
+    b.tab('diagnose')
     b.until('hops', 'return document.querySelectorAll("[role=tabpanel] tbody tr").length > 2')
-    b.click('Overview')
+    b.tab('overview')
     b.until('graphs', 'return document.querySelectorAll("svg.spark").length == 4')
 
 
