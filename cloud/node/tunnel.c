@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A stream to a port of the guest, through passt's port on 127.0.0.1. passt takes the connection
  * before the guest does, and resets it when the guest refuses or is not up yet: as long as nothing
- * came from the guest, the node tries again, so that "ssh" just after "create" waits instead of
- * failing. */
+ * came from the guest, and little from the client, the node tries again, so that "ssh" just after
+ * "create" waits instead of failing. Each way ends by itself. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -11,9 +11,10 @@
 #include <unistd.h>
 #include "cloud/node/node_priv.h"
 
-#define WAIT_S	 60	     /* when the request does not say wait=SECONDS */
-#define AGAIN_NS 250000000u  /* between tries */
-#define SAID_MAX (64u << 10) /* of the client, to be said again */
+#define WAIT_S	 60	      /* when the request does not say wait=SECONDS */
+#define AGAIN_NS 250000000u   /* between tries */
+#define SAID_MAX (64u << 10)  /* of the client, to be said again */
+#define WINDOW	 (256u << 10) /* of a stream: more is never kept */
 
 struct tunnel {
 	struct node *node;
@@ -25,7 +26,11 @@ struct tunnel {
 	uint64_t until_ns;
 	char *out; /* of the client */
 	size_t len, sent;
-	bool connected, heard, eof, shut, full;
+	bool connected;
+	bool settled;	/* the guest was heard of, or too much was said to say it again */
+	bool eof, shut; /* the client has ended, and the guest was told */
+	bool guest_eof; /* and the other way */
+	bool full, over;
 };
 
 static void begin(struct tunnel *t);
@@ -34,58 +39,78 @@ static void hang_up(struct tunnel *t)
 {
 	if (t->watch.fd < 0)
 		return;
-	ev_del(&t->watch);
+	if (t->watch.loop)
+		ev_del(&t->watch);
 	close(t->watch.fd);
 	t->watch.fd = -1;
 }
 
-/* Not heard of the guest yet: what was said is said again. Else it is over. */
+/* Not settled yet: what was said is said again. Else it is over, and the client gets what is still
+ * queued for it. */
 static void lost(struct tunnel *t)
 {
 	hang_up(t);
 	t->connected = false;
-	if (t->heard || ev_now_ns() > t->until_ns) {
-		if (t->heard)
-			link_stream_end(t->s);
-		else
-			link_stream_reset(t->s);
+	if (!t->settled && ev_now_ns() <= t->until_ns) {
+		t->sent = 0;
+		t->shut = false;
+		ev_timer_arm(t->node->loop, &t->timer, ev_now_ns() + AGAIN_NS);
 		return;
 	}
-	t->sent = 0;
-	t->shut = false;
-	ev_timer_arm(t->node->loop, &t->timer, ev_now_ns() + AGAIN_NS);
+	t->over = true;
+	link_stream_took(t->s, t->len);
+	t->len = t->sent = 0;
+	if (t->settled)
+		link_stream_end(t->s);
+	else
+		link_stream_reset(t->s);
 }
 
+/* With nothing to wait for it is not watched at all: a hang-up is always told. */
 static void watch_for(struct tunnel *t)
 {
-	uint32_t events = t->full ? 0 : EPOLLIN;
+	uint32_t events = t->full || t->guest_eof ? 0 : EPOLLIN;
+	int r = 0;
 
+	if (t->watch.fd < 0)
+		return;
 	if (!t->connected || t->sent < t->len)
 		events |= EPOLLOUT;
-	if (t->watch.fd >= 0)
-		ev_mod(&t->watch, events);
+	if (events && t->watch.loop)
+		r = ev_mod(&t->watch, events);
+	else if (events)
+		r = ev_add(t->node->loop, &t->watch, events);
+	else if (t->watch.loop)
+		ev_del(&t->watch);
+	if (r < 0)
+		link_stream_reset(t->s);
 }
 
-/* To the guest. Kept until it has been heard of, for another try. */
+/* To the guest. Kept for another try until it is settled. */
 static int give(struct tunnel *t)
 {
 	while (t->sent < t->len) {
 		ssize_t n = send(t->watch.fd, t->out + t->sent, t->len - t->sent,
 			MSG_DONTWAIT | MSG_NOSIGNAL);
 
+		if (n < 0 && errno != EAGAIN)
+			return -errno;
 		if (n < 0)
-			return errno == EAGAIN ? 0 : -errno;
+			break;
 		t->sent += (size_t)n;
 	}
-	if (t->heard && t->len) {
-		link_stream_took(t->s, t->len);
-		t->len = t->sent = 0;
+	t->settled |= t->sent > SAID_MAX;
+	if (t->settled && t->sent) {
+		link_stream_took(t->s, t->sent);
+		t->len -= t->sent;
+		memmove(t->out, t->out + t->sent, t->len);
+		t->sent = 0;
 	}
-	if (t->eof && !t->shut) {
+	if (t->eof && !t->shut && t->sent == t->len) {
 		t->shut = true;
 		shutdown(t->watch.fd, SHUT_WR);
 	}
-	return 0;
+	return t->shut && t->guest_eof ? -EPIPE : 0;
 }
 
 static int take(struct tunnel *t)
@@ -95,11 +120,13 @@ static int take(struct tunnel *t)
 
 	if (n < 0)
 		return errno == EAGAIN ? 0 : -errno;
-	if (n == 0)
-		return t->heard ? -EPIPE : -ECONNRESET;
-	t->heard = true;
-	if (link_stream_write(t->s, buf, (size_t)n) < (ssize_t)sizeof(buf))
+	t->settled = true;
+	if (n == 0) {
+		t->guest_eof = true;
+		link_stream_end(t->s);
+	} else if (link_stream_write(t->s, buf, (size_t)n) < (ssize_t)sizeof(buf)) {
 		t->full = true; /* no room for another piece */
+	}
 	return give(t);
 }
 
@@ -116,7 +143,7 @@ static void on_ready(struct ev_fd *w, uint32_t events)
 	}
 	if (r == 0)
 		r = give(t);
-	if (r == 0 && !t->full && events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+	if (r == 0 && !t->full && !t->guest_eof && events & (EPOLLIN | EPOLLHUP | EPOLLERR))
 		r = take(t);
 	if (r < 0)
 		lost(t);
@@ -155,22 +182,30 @@ static void on_time(struct ev_timer *timer)
 
 /* ---- the client ---- */
 
+/* There is more to tell the guest. */
+static void told(struct tunnel *t)
+{
+	if (t->connected && give(t) < 0)
+		lost(t);
+	else if (t->connected)
+		watch_for(t);
+}
+
 static void on_data(struct link_stream *s, const void *p, size_t n, void *arg)
 {
 	struct tunnel *t = arg;
-	char *more = realloc(t->out, t->len + n);
+	char *more = t->over ? NULL : realloc(t->out, t->len + n);
 
-	if (!more || t->len + n > 4 * SAID_MAX) {
-		link_stream_reset(s);
+	if (!more) {
+		link_stream_took(s, n);
+		if (!t->over)
+			link_stream_reset(s);
 		return;
 	}
 	memcpy(more + t->len, p, n);
 	t->out = more;
 	t->len += n;
-	if (t->connected && give(t) < 0)
-		lost(t);
-	else if (t->connected)
-		watch_for(t);
+	told(t);
 }
 
 static void on_writable(struct link_stream *s, void *arg)
@@ -186,14 +221,23 @@ static void on_eof(struct link_stream *s, void *arg)
 	struct tunnel *t = arg;
 
 	t->eof = true;
-	if (t->connected && give(t) < 0)
-		lost(t);
+	told(t);
+	if (t->over)
+		link_stream_end(s);
 }
 
 static void on_closed(struct link_stream *s, int error, void *arg)
 {
 	struct tunnel *t = arg;
 
+	/* Both ways have ended, but the guest did not read all yet: the kernel keeps the rest. */
+	if (!error && t->eof && t->connected && t->sent < t->len) {
+		int room = 2 * WINDOW;
+
+		if (setsockopt(t->watch.fd, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof(room)) < 0)
+			setsockopt(t->watch.fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+		give(t);
+	}
 	hang_up(t);
 	ev_timer_cancel(&t->timer);
 	free(t->out);
