@@ -87,6 +87,8 @@ static int put_all(struct call *c, json_t *doc, struct obj **ret_obj)
 	struct change quiet = call_change(c, NULL, NULL), made = call_change(c, "created", NULL);
 	int r = objects_begin(os);
 
+	if (c->request_id)
+		json_object_set_new(doc, "request_id", json_string(c->request_id));
 	if (!r)
 		r = put_port(c, doc, &quiet);
 	if (!r)

@@ -33,8 +33,11 @@ static bool fits_elsewhere(struct reconciler *r, struct obj *o, char *ret_why, s
 		w->req.avoid = doc_str(o->doc, "host_id");
 		const struct host_facts *facts = fleet_facts(r->fleet, &n);
 		fits = schedule(facts, n, &w->req) >= 0;
-		if (!fits)
-			schedule_why_not(facts, n, &w->req, ret_why, cap);
+		if (!fits) {
+			snprintf(ret_why, cap, "no other host takes it: ");
+			schedule_why_not(facts, n, &w->req, ret_why + strlen(ret_why),
+				cap - strlen(ret_why));
+		}
 	}
 	free(w);
 	return fits;

@@ -56,6 +56,7 @@ const struct field forward_fields[] = {
 		{"port_id", F_STR, F_OUTPUT | F_NULL, .help = "id of the network port"},           \
 		{"mac", F_STR, F_OUTPUT | F_NULL, .help = "of its network port"},                  \
 		{"ip", F_STR, F_OUTPUT | F_NULL, .help = "of its network port"},                   \
+		{"request_id", F_STR, F_OUTPUT, .help = "of the last request that changed it"},    \
 	{                                                                                          \
 		"generation", F_INT, F_OUTPUT, .help = "grows with each assignment to a host"      \
 	}

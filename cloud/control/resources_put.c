@@ -51,6 +51,9 @@ struct obj *res_put(struct call *c, enum kind k, json_t *doc, const char *event,
 	struct obj *o = NULL;
 	int r;
 
+	/* The reconciler hands it on, to the node and to the VMM's log. */
+	if (k == KIND_INSTANCE && c->request_id)
+		json_object_set_new(doc, "request_id", json_string(c->request_id));
 	change.expect = call_expect(c);
 	r = obj_put(c->control->objects, k, doc, &change, &o);
 	if (!r)
