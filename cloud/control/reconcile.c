@@ -223,7 +223,7 @@ static void changed(struct obj_watch *w, struct obj *o, bool deleted)
 		break;
 	case KIND_VOLUME:
 		wake_unplaced(r);
-		/* fallthrough */
+		__attribute__((fallthrough));
 	case KIND_INSTANCE:
 		r->look_drains = true;
 		it = item_get(r, o->kind, o->id);

@@ -418,6 +418,7 @@ void node_instance_delete(struct node *n, struct link_req *r, const char *id)
 		cleanup_fd int mark = openat(
 			in->dir, "deleting", O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 		in->deleting = true;
+		(void)mark;
 	}
 	instance_dirty(in);
 }
