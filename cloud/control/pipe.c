@@ -122,7 +122,8 @@ static void flush(struct pipe_end *p)
 			break;
 		sent += (size_t)n;
 	}
-	memmove(p->out, p->out + sent, p->out_len - sent);
+	if (sent)
+		memmove(p->out, p->out + sent, p->out_len - sent);
 	p->out_len -= sent;
 	if (!p->out_len && p->closing)
 		die(p);
