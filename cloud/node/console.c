@@ -85,15 +85,6 @@ static char *log_tail(struct instance *in, size_t max, size_t *ret_n)
 
 /* ---- the VMM's side ---- */
 
-static void hang_up(struct console *c)
-{
-	if (c->watch.fd < 0)
-		return;
-	ev_del(&c->watch);
-	close(c->watch.fd);
-	c->watch.fd = -1;
-}
-
 /* A reader that lets more pile up than its queue holds is cut off; it may come again. */
 static void give_readers(struct console *c, const char *p, size_t n)
 {
@@ -133,6 +124,19 @@ static bool give_guest(struct reader *x)
 		memmove(x->wait, x->wait + n, x->nwait);
 	}
 	return !x->nwait;
+}
+
+static void hang_up(struct console *c)
+{
+	if (c->watch.fd < 0)
+		return;
+	ev_del(&c->watch);
+	close(c->watch.fd);
+	c->watch.fd = -1;
+	/* What was typed was for a guest that is gone. */
+	list_for_each (it, &c->readers) {
+		give_guest(container_of(it, struct reader, link));
+	}
 }
 
 static void on_ready(struct ev_fd *w, uint32_t events)
