@@ -115,14 +115,6 @@ void idempotency_keep(struct req *r, unsigned status)
 
 	if (status >= 300)
 		return;
-	/* A secret is told once and kept nowhere. */
-	if (json_object_get(r->doc, "token")) {
-		json_t *rest = json_copy(r->doc);
-
-		json_object_del(rest, "token");
-		json_decref(r->doc);
-		r->doc = rest;
-	}
 	/* A secret is shown once: it is not in the database, so not in an answer given again. */
 	shown = json_copy(r->doc);
 	json_object_del(shown, "token");

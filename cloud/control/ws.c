@@ -91,7 +91,8 @@ int ws_feed(struct ws *w, const void *p, size_t n)
 	r = wslay_event_recv(w->ctx);
 	if (wslay_event_want_write(w->ctx) && wslay_event_send(w->ctx) < 0)
 		r = -1;
-	return r < 0 || wslay_event_get_close_received(w->ctx) || w->in_len ? -EPIPE : 0;
+	/* It reads no more after a close frame or a breach of the protocol. */
+	return r < 0 || !wslay_event_want_read(w->ctx) || w->in_len ? -EPIPE : 0;
 }
 
 int ws_write(struct ws *w, const void *p, size_t n)
