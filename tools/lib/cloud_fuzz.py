@@ -135,7 +135,8 @@ def bodies(up, doc):
 def clean(up, before):
     """What the random bodies made, taken away again."""
     for kind in ('instances', 'volumes', 'ports', 'networks', 'images', 'keys', 'tokens', 'pools', 'flavors', 'projects'):
-        for project in [p['name'] for p in up.api.get('/v1/projects?limit=500').doc['items']]:
+        within = kind in ('instances', 'volumes', 'ports', 'networks', 'images', 'keys')
+        for project in [p['name'] for p in up.api.get('/v1/projects?limit=500').doc['items']] if within else ['default']:
             for o in up.api.get(f'/v1/{kind}?limit=500&project={project}').doc['items']:
                 if o['id'] in before[kind] or o.get('name') in ('default', 'one', 'spin', 'off'):
                     continue

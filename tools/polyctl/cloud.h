@@ -103,7 +103,7 @@ int cloud_port(const char *text, json_t **ret_port, struct err *e);
 /* ---- cloud_show.c: answers for people ---- */
 
 /* A value of a document by "observed.state", as text; lists are joined by commas; "@created_at" is
- * an age. */
+ * an age, "#digest" the beginning of one. */
 void cloud_cell(const json_t *doc, const char *path, char *ret_text, size_t cap);
 int cloud_show_list(struct call *c, const json_t *answer);
 int cloud_show_object(struct call *c, const json_t *answer);

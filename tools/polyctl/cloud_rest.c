@@ -86,7 +86,7 @@ static const struct flag build_flags[] = {
 };
 static const struct verb image_verbs[] = {
 	LIST("images", "the images",
-		"NAME=name CHIPS=platforms.chip DIGEST=digest AGE=@created_at"),
+		"NAME=name CHIPS=platforms.chip DIGEST=#digest AGE=@created_at"),
 	GET("images"),
 	{"upload", "NAME [DIR]", "make an image of files that are here", "POST", "/v1/images",
 		.min = 1, .max = 2, .flags = upload_flags, .run = run_upload,

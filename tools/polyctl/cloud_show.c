@@ -6,7 +6,8 @@
 #include "tools/polyctl/cloud.h"
 #include "tools/polyctl/table.h"
 
-#define CELL_MAX 240
+#define CELL_MAX     240
+#define SHORT_DIGEST 19 /* "sha256:" and 12 digits */
 
 /* ---- cells ---- */
 
@@ -81,7 +82,7 @@ static void put_path(const json_t *v, const char *path, char *to, size_t cap)
 
 	if (json_is_array(v)) {
 		json_array_foreach (v, i, one) {
-			add(to, cap, i ? "," : "");
+			add(to, cap, i ? ", " : "");
 			put_path(one, path, to, cap);
 		}
 	} else if (!*path) {
@@ -114,9 +115,11 @@ static void as_age(char *text, size_t cap)
 void cloud_cell(const json_t *doc, const char *path, char *ret_text, size_t cap)
 {
 	ret_text[0] = '\0';
-	put_path(doc, path + (*path == '@'), ret_text, cap);
+	put_path(doc, path + (*path == '@' || *path == '#'), ret_text, cap);
 	if (*path == '@')
 		as_age(ret_text, cap);
+	else if (*path == '#' && cap > SHORT_DIGEST)
+		ret_text[SHORT_DIGEST] = '\0';
 }
 
 /* ---- lists ---- */

@@ -60,9 +60,23 @@ static bool is_current(const json_t *doc)
 	return !json_is_integer(seen) || json_integer_value(seen) >= asked;
 }
 
+/* Whether it ran and has switched itself off, which is no failure to start. What is seen at the
+ * first look (since) may be from before, but for an instance that is new. */
+static bool has_ended(const json_t *doc, const char *state, char since[40], bool is_new)
+{
+	char now[40];
+	bool ended = !strcmp(state, "stopped") &&
+		     json_is_integer(json_object_get(json_object_get(doc, "observed"), "exit"));
+
+	cloud_cell(doc, "observed.since", now, sizeof(now));
+	if (!*since)
+		snprintf(since, 40, "%s", now);
+	return ended && (is_new || strcmp(now, since));
+}
+
 /* 1: there; 0: not yet; negative: it will never be. text becomes what there is to say. */
-static int arrived(
-	const json_t *doc, const char *name, const char *states, char text[200], struct err *e)
+static int arrived(const struct call *c, const json_t *doc, const char *name, const char *states,
+	char since[40], char text[200], struct err *e)
 {
 	char state[32], why[120];
 
@@ -74,9 +88,9 @@ static int arrived(
 		return 0;
 	if (one_of(state, states))
 		return 1;
-	if (one_of("running", states) && !strcmp(state, "stopped") &&
-		json_is_integer(json_object_get(json_object_get(doc, "observed"), "exit")))
-		return 1; /* it ran, and has switched itself off */
+	if (one_of("running", states) &&
+		has_ended(doc, state, since, !strcmp(c->verb->name, "create")))
+		return 1;
 	if (one_of(state, "failed crashed"))
 		return err_set(e, ERR_HOST, -ECANCELED, "%s", text);
 	return 0;
@@ -85,7 +99,7 @@ static int arrived(
 int cloud_wait_instance(struct call *c, const char *name, const char *states, struct err *e)
 {
 	struct patience p = begin(c);
-	char text[200] = "";
+	char text[200] = "", since[40] = "";
 	int r;
 
 	do {
@@ -97,7 +111,7 @@ int cloud_wait_instance(struct call *c, const char *name, const char *states, st
 			return 0;
 		if (r < 0)
 			return err_set(e, why.kind, r, "%s", why.text);
-		r = arrived(doc, name, states, text, e);
+		r = arrived(c, doc, name, states, since, text, e);
 		json_decref(doc);
 	} while (r == 0 && (r = look_again(c, &p, text, e)) == 0);
 	cloud_progress(c, 0, NULL);

@@ -98,8 +98,8 @@ static void expect_cell(const char *doc, const char *path, const char *want)
 Test(cells, follow_paths)
 {
 	expect_cell("{\"a\":{\"b\":\"c\"}}", "a.b", "c");
-	expect_cell("{\"a\":[{\"b\":1},{\"b\":2}]}", "a.b", "1,2");
-	expect_cell("{\"a\":[\"x\",\"y\"]}", "a", "x,y");
+	expect_cell("{\"a\":[{\"b\":1},{\"b\":2}]}", "a.b", "1, 2");
+	expect_cell("{\"a\":[\"x\",\"y\"]}", "a", "x, y");
 	expect_cell("{\"a\":null}", "a", "");
 	expect_cell("{}", "a.b.c", "");
 	expect_cell("{\"a\":3}", "a.b", "");
@@ -171,7 +171,7 @@ Test(show, tables)
 		"{\"host\":null,\"candidates\":[{\"host\":\"a\",\"fits\":false,\"reasons\":[\"no "
 		"sve\",\"full\"]}]}");
 	cr_expect_str_eq(text,
-		"HOST  CHIP  FITS  SCORE  WHY\na           no           no sve,full\n\nno host fits\n");
+		"HOST  CHIP  FITS  SCORE  WHY\na           no           no sve, full\n\nno host fits\n");
 	free(text);
 	static const char *const odd[] = {
 		"{}", "[]", "{\"items\":[1,[]]}", "{\"hops\":[3]}", "{\"candidates\":{}}"};
