@@ -328,6 +328,43 @@ Test(reconcile, an_older_backup_adopts_what_runs)
 	stop();
 }
 
+static void put_host(const char *id, const char *features)
+{
+	struct change c = {.actor = "test"};
+	json_t *doc = json_pack("{s:s, s:s, s:s, s:s, s:b, s:i, s:i, s:o}", "id", id, "name", id,
+		"chip", "arm64", "state", "online", "connected", 1, "cores", 4, "memory_mib", 4096,
+		"features", json_loads(features, 0, NULL));
+	cr_assert_eq(obj_put(w.c.objects, KIND_HOST, doc, &c, NULL), 0);
+}
+
+Test(reconcile, a_pool_promises_only_what_all_its_hosts_have)
+{
+	char id[ID_LEN];
+	struct change c = {.actor = "test"};
+	start(0);
+	put_host("h-00000001", "[\"sve\", \"asimd\", \"asimd\"]");
+	put_host("h-00000002", "[\"asimd\", \"crc32\"]");
+	obj_put(w.c.objects, KIND_POOL,
+		json_pack("{s:s, s:s, s:[s,s]}", "id", "l-00000001", "name", "old", "hosts",
+			"h-00000001", "h-00000002"),
+		&c, NULL);
+	json_t *shared = fleet_pool_baseline(w.c.reconciler->fleet, "old");
+	json_t *want = json_pack("{s:[s]}", "arm64", "asimd");
+	cr_expect(json_equal(shared, want));
+	json_decref(shared);
+	json_decref(want);
+	keep(id, make(&w, "a", "{\"features\": [\"sve\"], \"pool\": \"old\"}"));
+	settle(&w);
+	cr_expect_str_eq(reason(id),
+		"h-00000001: has feature sve, but the baseline of its pool old has not; "
+		"h-00000002: has no feature sve");
+	/* The weaker host leaves the fleet: what is left has it. */
+	obj_delete(w.c.objects, obj_get(w.c.objects, KIND_HOST, "h-00000002"), &c);
+	settle(&w);
+	cr_expect_str_eq(doc_str(doc_of(&w, id), "host"), "h-00000001");
+	stop();
+}
+
 /* ---- random stories ---- */
 
 static void fence(unsigned i)
