@@ -17,7 +17,8 @@
 #include "cloud/node/node_priv.h"
 #include "vmm/base/cleanup.h"
 
-#define WORDS 128
+#define WORDS	128
+#define LOG_MAX (1 << 20) /* bytes of a process's log; then it begins anew */
 
 struct line {
 	struct spawn s;
@@ -93,6 +94,22 @@ static int open_log(struct instance *in, enum part p)
 	dprintf(fd, "polycloud: %s of instance %s (%s), request %s\n", part_name(p),
 		spec_text(in, "name"), in->id, spec_text(in, "request_id"));
 	return fd;
+}
+
+/* What they write is appended, so that they go on at the new end. */
+void logs_bound(struct instance *in)
+{
+	struct stat st;
+	char name[16];
+
+	for (enum part p = 0; p < PARTS; p++) {
+		snprintf(name, sizeof(name), "%s.log", part_name(p));
+		if (fstatat(in->dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_size <= LOG_MAX)
+			continue;
+		cleanup_fd int fd = openat(in->dir, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+		if (fd < 0 || ftruncate(fd, 0) < 0)
+			log_line(in->node->log, LOG_WARN, in->id, "%s cannot be cut", name);
+	}
 }
 
 static int spawn(struct instance *in, enum part p, struct line *l, struct err *e)

@@ -195,8 +195,10 @@ static int start(struct node *n, const struct node_opts *o, struct err *e)
 		r = events_open(n);
 	if (r == 0)
 		r = instances_load(n, e);
-	if (r == 0)
+	if (r == 0) {
 		orphans_end(n);
+		watch_begin(n);
+	}
 	return r;
 }
 

@@ -149,6 +149,7 @@ void parts_adopt(struct instance *in);
 void orphans_end(struct node *n);
 int launch_all(struct instance *in, struct err *e);
 int launch_part(struct instance *in, enum part p, struct err *e);
+void logs_bound(struct instance *in);
 unsigned disk_count(const struct instance *in);
 
 /* ---- ports (ports.c) ---- */
@@ -187,6 +188,7 @@ int root_ready(struct instance *in, struct err *e);
 void watch_open(struct node *n, struct link_req *r);
 void watch_changed(struct instance *in); /* compares, tells */
 void watch_pump_all(struct node *n);
+void watch_begin(struct node *n); /* the beat */
 void watch_free(struct node *n);
 json_t *facts_make(struct node *n); /* NULL: no memory */
 json_t *facts_load(void);	    /* {load, memory_free_mib} */

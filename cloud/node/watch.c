@@ -118,6 +118,9 @@ static void beat(struct ev_timer *t)
 	struct node *n = container_of(t, struct node, beat);
 
 	ev_timer_arm(n->loop, t, ev_now_ns() + 4000000000ull);
+	list_for_each (it, &n->instances) {
+		logs_bound(container_of(it, struct instance, link));
+	}
 	list_for_each (it, &n->watchers) {
 		struct watcher *w = container_of(it, struct watcher, link);
 
@@ -141,11 +144,14 @@ void watch_open(struct node *n, struct link_req *r)
 		return;
 	}
 	list_add(&n->watchers, &w->link);
-	n->beat.fire = beat;
-	if (!n->beat.loop)
-		ev_timer_arm(n->loop, &n->beat, ev_now_ns() + 1000000000ull);
 	send_line(w, json_pack("{s:o}", "host", facts_load()));
 	pump(w);
+}
+
+void watch_begin(struct node *n)
+{
+	n->beat.fire = beat;
+	ev_timer_arm(n->loop, &n->beat, ev_now_ns() + 1000000000ull);
 }
 
 void watch_free(struct node *n)
