@@ -82,11 +82,12 @@ int resolve_start(struct ev_loop *loop, const char *host, const char *port,
 	e = r->fd.fd < 0 ? -errno : ev_add(loop, &r->fd, EPOLLIN);
 	if (e == 0) {
 		look_up(r, AI_NUMERICHOST);
-		if (r->error == 0)
+		r->threaded = r->error != 0; /* the thread writes r->error: not to be read below */
+		if (!r->threaded)
 			eventfd_write(r->fd.fd, 1);
 		else
 			e = -pthread_create(&r->thread, NULL, body, r);
-		r->threaded = r->error != 0 && e == 0;
+		r->threaded = r->threaded && e == 0;
 	}
 	if (e < 0) {
 		resolve_cancel(r);
