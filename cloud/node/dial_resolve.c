@@ -37,12 +37,19 @@ static void *body(void *arg)
 	return NULL;
 }
 
+/* What the thread wrote may be read from now on. */
+static void join(struct resolve *r)
+{
+	if (r->threaded)
+		pthread_join(r->thread, NULL);
+	r->threaded = false;
+}
+
 void resolve_cancel(struct resolve *r)
 {
 	if (!r)
 		return;
-	if (r->threaded)
-		pthread_join(r->thread, NULL);
+	join(r);
 	if (r->fd.loop)
 		ev_del(&r->fd);
 	if (r->fd.fd >= 0)
@@ -55,11 +62,14 @@ void resolve_cancel(struct resolve *r)
 static void came(struct ev_fd *w, uint32_t events)
 {
 	struct resolve *r = container_of(w, struct resolve, fd);
-	struct addrinfo *list = r->list;
-	const char *error = r->error ? gai_strerror(r->error) : NULL;
 	void (*done)(void *, struct addrinfo *, const char *) = r->done;
 	void *arg = r->arg;
+	struct addrinfo *list;
+	const char *error;
 
+	join(r);
+	list = r->list;
+	error = r->error ? gai_strerror(r->error) : NULL;
 	r->list = NULL;
 	resolve_cancel(r);
 	done(arg, list, error);
