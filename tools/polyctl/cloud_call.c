@@ -129,8 +129,10 @@ static int request(struct call *c, const char *method, const char *path, const j
 		new_key(key);
 		q.header = key;
 	}
+	bool waits = c->told; /* in a loop of requests, whose line it is then */
 	int r = cloud_request(c->end, &q, ret_reply, e);
-	cloud_progress(c, 0, NULL);
+	if (!waits)
+		cloud_progress(c, 0, NULL);
 	if (r == 0 && ret_reply->status / 100 != 2) {
 		r = cloud_refused(ret_reply, e);
 		free(ret_reply->body);
