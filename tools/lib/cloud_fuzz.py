@@ -45,7 +45,10 @@ def filled(path, word='none-such'):
 def ask(up, method, path, body=None, headers=None):
     """An answer that is allowed, or Wrong."""
     what = f'{method} {path[:200]} {(body if isinstance(body, bytes) else json.dumps(body).encode())[:300]!r}'
-    reply = up.api.ask(method, path, body, headers)
+    try:
+        reply = up.api.ask(method, path, body, headers)
+    except OSError as e:
+        raise Wrong(f'{what}: {e}; {up.tail("control")}') from None
     if reply.status not in FINE and reply.status not in REFUSED:
         raise Wrong(f'{what}: {reply}')
     if reply.status >= 400:
