@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ending a process with all that it started, whatever group or session that is in: a test's shell may
 wait for a tool that waits for an emulator."""
+import ctypes
 import os
 import re
 import signal
@@ -43,12 +44,25 @@ def send(sig, pids):
     return some
 
 
+def adopt_orphans():
+    """From now on what a descendant leaves running is a child of this process: prctl(2), PR_SET_CHILD_SUBREAPER."""
+    ctypes.CDLL(None, use_errno=True).prctl(36, 1, 0, 0, 0)
+
+
+def end_children():
+    """With all that they started."""
+    end_these({p: s for p, s in tree(os.getpid()).items() if p != os.getpid()}, os.getpid())
+
+
 def end_tree(pid):
     """SIGTERM to all, so that they clean up, and SIGKILL to what is left after GRACE_S."""
-    pids = tree(pid)
+    end_these(tree(pid), pid)
+
+
+def end_these(pids, root):
     send(signal.SIGTERM, pids)
     end = time.monotonic() + GRACE_S
     while time.monotonic() < end and send(0, pids):
         time.sleep(0.05)
-    pids.update(tree(pid))
+    pids.update({p: s for p, s in tree(root).items() if p != os.getpid()})
     send(signal.SIGKILL, pids)
