@@ -121,6 +121,8 @@ class Cloud:
             self.call('PUT', f'/v1/images/{name}/upload?chip={CHIP}&part=kernel&guest=bare-metal', f.read())
         if root_bytes:
             self.call('PUT', f'/v1/images/{name}/upload?chip={CHIP}&part=root&guest=bare-metal', bytes(root_bytes))
+        operation = self.call('POST', '/v1/images', {'name': name, 'source': {'upload': True}, 'guest': 'bare-metal'})['id']
+        self.until(f'the image {name}', lambda: self.call('GET', f'/v1/operations/{operation}')['state'] == 'done')
 
     def until(self, what, true, seconds=90):
         end = time.monotonic() + seconds
