@@ -2,6 +2,7 @@
 """tools/soak cloud-kill. Each step asks the API for something and now and then kills the control plane, the node, a VMM
 or an offload process by SIGKILL; every so often, and at the end, what runs must be exactly what is wanted: no
 instance doubled, lost or leaked, and after the last is deleted nothing is there that was not there before."""
+import collections
 import http.client
 import os
 import signal
@@ -10,6 +11,7 @@ import uuid
 from cloud_rig import Answer, Cloud, guest
 from processes import start_of
 
+VOLUMES = ('red', 'green', 'blue')
 SETTLE = 25  # steps between looking whether everything has come true
 
 
@@ -19,15 +21,19 @@ class CloudKill:
 
     def __init__(self, binary):
         self.cloud = Cloud(programs=os.path.dirname(binary))
+        self.holds = {}  # name -> the volume that it has
         self.wanted = {}  # name -> 'running' | 'stopped' | 'paused'
         self.steps = self.made = 0
+        self.counts = collections.Counter()  # operations, and kills that hit something; for the result
         self.cloud.start()
         self.cloud.image('spin', guest('spin'), 1 << 20)
-        self.sure('POST', '/v1/instances', {'name': 'first', 'image': 'spin', 'network': None})
+        for v in VOLUMES:
+            self.sure('POST', '/v1/volumes', {'name': v, 'size_mib': 16})
+        disks = [{'volume': v} for v in VOLUMES]  # a volume is made where it is first used
+        self.sure('POST', '/v1/instances', {'name': 'first', 'image': 'spin', 'network': None, 'disks': disks})
         self.wanted['first'] = 'running'
         self.settle()
-        self.sure('DELETE', '/v1/instances/first')
-        del self.wanted['first']
+        self.delete('first')
         self.settle()
         self.before = self.cloud.inventory()  # with the image's blobs on the node
 
@@ -72,6 +78,7 @@ class CloudKill:
         what = rng.choice(['control', 'node', 'vmm', 'offload'])
         if what in ('control', 'node'):
             p = getattr(self.cloud, what)
+            self.counts[f'kill {what}'] += 1
             p.send_signal(signal.SIGKILL)
             p.wait()
             return
@@ -80,8 +87,20 @@ class CloudKill:
         if pids:
             try:
                 os.kill(rng.choice(pids), signal.SIGKILL)
+                self.counts[f'kill {what}'] += 1
             except ProcessLookupError:
                 pass
+
+    def delete(self, name):
+        self.sure('DELETE', f'/v1/instances/{name}')
+        self.counts['delete'] += 1
+        del self.wanted[name]
+        if self.holds.pop(name, None):
+            self.cloud.until(f'{name} is gone, and its volume is free', lambda: self.gone(name))
+
+    def gone(self, name):
+        self.revive()
+        return name not in [i['name'] for i in self.cloud.every('instances')]
 
     def operate(self, rng):
         names = sorted(self.wanted)
@@ -92,15 +111,18 @@ class CloudKill:
             else:
                 self.made += 1
                 name = f'i{self.made}'
-                self.sure('POST', '/v1/instances', {'name': name, 'image': 'spin', 'network': None, 'restart': 'always',
-                                                    'cpus': 1, 'memory_mib': 64})
+                free = [v for v in VOLUMES if v not in self.holds.values()]
+                disks = [{'volume': rng.choice(free)}] if free and rng.random() < 0.5 else []
+                self.sure('POST', '/v1/instances', {'name': name, 'image': 'spin', 'network': rng.choice([None, 'default']),
+                                                    'restart': 'always', 'cpus': 1, 'memory_mib': 64, 'disks': disks})
+                self.counts['create with volume' if disks else 'create'] += 1
                 self.wanted[name] = 'running'
+                self.holds.update({name: d['volume'] for d in disks})
                 return
         name = rng.choice(names)
         path = f'/v1/instances/{name}'
         if action == 'delete':
-            self.sure('DELETE', path)
-            del self.wanted[name]
+            self.delete(name)
             return
         now = self.wanted[name]
         if (action, now) in (('pause', 'stopped'), ('resume', 'stopped'), ('reboot', 'stopped'), ('reboot', 'paused'),
@@ -108,6 +130,7 @@ class CloudKill:
             return
         # by force: this guest has no ear for a power button, and would be given 30 s
         self.sure('POST', f'{path}/actions/{action}', {'force': True} if action == 'stop' else {})
+        self.counts[action] += 1
         self.wanted[name] = {'stop': 'stopped', 'start': 'running', 'reboot': 'running', 'pause': 'paused', 'resume': 'running'}[action]
 
     def true(self):
@@ -150,8 +173,7 @@ class CloudKill:
         try:
             self.settle()
             for name in list(self.wanted):
-                self.sure('DELETE', f'/v1/instances/{name}')
-            self.wanted.clear()
+                self.delete(name)
             self.settle()
             same = []
 
