@@ -147,6 +147,24 @@ int file_remove(int dir, const char *name)
 	return r;
 }
 
+void file_drop_unfinished(int dir)
+{
+	int copy = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = copy < 0 ? NULL : fdopendir(copy);
+	struct dirent *e;
+
+	while (d && (e = readdir(d))) {
+		const char *dot = strrchr(e->d_name, '.');
+
+		if (dot && !strncmp(dot, ".new", 4) && !dot[4 + strspn(dot + 4, "0123456789")])
+			unlinkat(dir, e->d_name, 0);
+	}
+	if (d)
+		closedir(d);
+	else if (copy >= 0)
+		close(copy);
+}
+
 /* ---- names and sockets ---- */
 
 bool file_id_ok(const char *id)

@@ -26,6 +26,10 @@ int file_remove(int dir, const char *name);
 #define FILE_FD_PATH 108
 int file_fd_path(int dir, const char *name, char ret_path[FILE_FD_PATH]);
 
+/* At the start: removes what a process that was killed while it wrote left in dir, all that is
+ * named *.new or *.new and a number. */
+void file_drop_unfinished(int dir);
+
 /* 1 to 63 of [a-z0-9-], not beginning with '-': may name a file. */
 bool file_id_ok(const char *id);
 

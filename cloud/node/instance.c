@@ -454,6 +454,7 @@ static void load_one(struct node *n, const char *id)
 		json_object_del(in->spec, "_slot");
 	}
 	if (r == 0) {
+		file_drop_unfinished(in->dir);
 		close(in->dir);
 		in->dir = -1;
 		r = open_folders(in);

@@ -22,12 +22,26 @@ static void file_of(const char *id, const char *ext, char buf[80])
 	snprintf(buf, 80, "%s.%s", id, ext);
 }
 
+/* A disk without its json: its making, or its end, was cut short before anybody was told. */
+static void drop_nameless(int dir, char *raw)
+{
+	size_t len = strlen(raw);
+	char meta[80];
+
+	if (len < 5 || len > 70 || strcmp(raw + len - 4, ".raw"))
+		return;
+	snprintf(meta, sizeof(meta), "%.*s.json", (int)len - 4, raw);
+	if (faccessat(dir, meta, F_OK, 0) < 0 && errno == ENOENT)
+		unlinkat(dir, raw, 0);
+}
+
 int volumes_load(struct node *n)
 {
 	int copy = openat(n->volumes_dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *d = copy < 0 ? NULL : fdopendir(copy);
 	struct dirent *x;
 
+	file_drop_unfinished(n->volumes_dir);
 	n->volumes = json_object();
 	if (!d || !n->volumes)
 		return -ENOMEM;
@@ -35,6 +49,7 @@ int volumes_load(struct node *n)
 		size_t len = strlen(x->d_name);
 		json_t *j;
 
+		drop_nameless(n->volumes_dir, x->d_name);
 		if (len < 6 || strcmp(x->d_name + len - 5, ".json") ||
 			file_read_json(n->volumes_dir, x->d_name, &j) < 0)
 			continue;

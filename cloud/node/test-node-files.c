@@ -63,6 +63,19 @@ Test(file, json_is_whole_or_not_there)
 	folder_end(dir);
 }
 
+Test(file, what_a_killed_process_did_not_finish_goes)
+{
+	static const char *const names[] = {"x.json.new", "root.raw.new12", "x.json", "x.new.json"};
+	int dir = folder_new();
+
+	for (unsigned i = 0; i < 4; i++)
+		close(openat(dir, names[i], O_CREAT | O_WRONLY, 0600));
+	file_drop_unfinished(dir);
+	for (unsigned i = 0; i < 4; i++)
+		cr_assert_eq(faccessat(dir, names[i], F_OK, 0) == 0, i >= 2, "%s", names[i]);
+	folder_end(dir);
+}
+
 Test(file, trees_go_and_links_are_not_followed)
 {
 	int dir = folder_new(), in;
