@@ -6,6 +6,8 @@
  *   pipe_write() ► [ws frame] ► out ► socket        socket ► [ws frame] ► data(), until 256 KiB
  *                                                   are not taken */
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -198,6 +200,18 @@ static void ready(struct ev_fd *w, uint32_t events)
 		die(p);
 }
 
+/* Small messages go at once: with Nagle's algorithm (RFC 896) each one waits for the peer's delayed
+ * acknowledgement of the last, 40 ms. Under TLS the socket is libmicrohttpd's own. */
+static void no_delay(struct MHD_Connection *conn)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(conn, MHD_CONNECTION_INFO_CONNECTION_FD);
+	const int one = 1;
+
+	if (info) /* fails on a unix socket, which does not wait */
+		setsockopt(info->connect_fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+}
+
 static void upgraded(void *arg, struct MHD_Connection *conn, void *con_cls, const char *extra,
 	size_t n_extra, MHD_socket sock, struct MHD_UpgradeResponseHandle *urh)
 {
@@ -205,7 +219,7 @@ static void upgraded(void *arg, struct MHD_Connection *conn, void *con_cls, cons
 	struct pipe_end *p = r->pipe;
 
 	(void)arg;
-	(void)conn;
+	no_delay(conn);
 	r->pipe = NULL;
 	if (!p) {
 		MHD_upgrade_action(urh, MHD_UPGRADE_ACTION_CLOSE);
