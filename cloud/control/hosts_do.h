@@ -23,6 +23,8 @@ void instance_move(struct call *c, struct obj *instance);
 void host_doc_state(json_t *doc);
 /* {"cpus":N,"memory_mib":N} given to instances on a host. New reference; NULL: no memory. */
 json_t *hosts_allocated(struct control *c, const char *host_id);
+/* {"load":…,"memory_free_mib":…} as its node said last; NULL while it is away. New reference. */
+json_t *hosts_load(struct control *c, const char *host_id);
 /* {chip:[features]} that a pool's hosts share. Likewise. */
 json_t *pools_baseline(struct control *c, const char *pool);
 

@@ -201,6 +201,9 @@ const struct field host_fields[] = {
 	{"memory_mib", F_INT, F_OUTPUT, .help = "memory of the host"},
 	{"kvm", F_STR, F_OUTPUT, .help = "what its KVM runs"},
 	{"version", F_STR, F_OUTPUT, .help = "of its node agent"},
+	{"load", F_ANY, F_OUTPUT,
+		.help = "runnable threads, the mean of a minute, while it is online"},
+	{"memory_free_mib", F_INT, F_OUTPUT, .help = "while it is online"},
 	{"allocated", F_ANY, F_OUTPUT, .help = "{cpus, memory_mib} given to instances"},
 	END,
 };

@@ -36,6 +36,19 @@ enum kind route_kind(const struct route *r)
 	return KIND_COUNT;
 }
 
+/* What changes all the time and is therefore not in the document. */
+static void put_live(json_t *v, struct control *c, const char *host_id)
+{
+	static const char *const keys[] = {"load", "memory_free_mib"};
+	json_t *load = hosts_load(c, host_id);
+
+	json_object_set_new(v, "allocated", hosts_allocated(c, host_id));
+	for (unsigned i = 0; i < ARRAY_SIZE(keys); i++)
+		if (json_object_get(load, keys[i]))
+			json_object_set(v, keys[i], json_object_get(load, keys[i]));
+	json_decref(load);
+}
+
 json_t *res_view(struct call *c, const struct obj *o)
 {
 	/* Kept for those who check or reconcile, of no use to a client. */
@@ -45,7 +58,7 @@ json_t *res_view(struct call *c, const struct obj *o)
 	for (unsigned i = 0; i < ARRAY_SIZE(hidden); i++)
 		json_object_del(v, hidden[i]);
 	if (o->kind == KIND_HOST)
-		json_object_set_new(v, "allocated", hosts_allocated(c->control, o->id));
+		put_live(v, c->control, o->id);
 	if (o->kind == KIND_POOL)
 		json_object_set_new(v, "baseline", pools_baseline(c->control, o->name));
 	return v;

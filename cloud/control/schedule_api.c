@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cloud/control/hosts_do.h"
+#include "cloud/control/nodes.h"
 #include "cloud/control/reconcile_internal.h"
 #include "cloud/control/resources.h"
 
@@ -76,6 +77,11 @@ json_t *hosts_allocated(struct control *c, const char *host_id)
 	int i = fleet_index(f, host_id);
 	return json_pack("{s:I, s:I}", "cpus", (json_int_t)(i < 0 ? 0 : facts[i].used_cpus),
 		"memory_mib", (json_int_t)(i < 0 ? 0 : facts[i].used_memory_mib));
+}
+
+json_t *hosts_load(struct control *c, const char *host_id)
+{
+	return c->nodes ? json_deep_copy(nodes_load(c->nodes, host_id)) : NULL;
 }
 
 json_t *pools_baseline(struct control *c, const char *pool)

@@ -268,6 +268,11 @@ json_t *hosts_allocated(struct control *c, const char *host_id)
 	return json_pack("{s:i}", "cpus", 0);
 }
 
+json_t *hosts_load(struct control *c, const char *host_id)
+{
+	return json_pack("{s:f, s:i, s:i}", "load", 0.5, "memory_free_mib", 7, "else", 1);
+}
+
 json_t *pools_baseline(struct control *c, const char *pool)
 {
 	return json_object();

@@ -414,6 +414,9 @@ Test(resources, hosts_are_acted_on_and_forgotten)
 	cr_assert_eq(ask("GET", "/v1/hosts/h1", NULL), 200);
 	cr_expect_str_eq(got("identity_hash"), "");
 	cr_expect_not_null(json_object_get(rig.answer, "allocated"));
+	cr_expect(json_real_value(json_object_get(rig.answer, "load")) == 0.5);
+	cr_expect_eq(json_integer_value(json_object_get(rig.answer, "memory_free_mib")), 7);
+	cr_expect_null(json_object_get(rig.answer, "else")); /* only what the document says */
 	cr_expect_eq(ask("POST", "/v1/hosts/h1/actions/fence", "{'confirm':true}"), 202);
 	cr_expect_str_eq(rig.did, "fence h1");
 	cr_expect_eq(ask("POST", "/v1/hosts/h1/actions/melt", NULL), 404);
