@@ -74,7 +74,7 @@ static void post_session(struct call *c)
 	if (!role || !strcmp(role, "node")) {
 		call_problem(c, 401, "token",
 			"this token is not known, was used before or has expired; make another: "
-			"polyctl token create --once");
+			"polyctl token create NAME --role admin --once");
 		return;
 	}
 	reply = json_pack(

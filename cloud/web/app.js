@@ -58,7 +58,7 @@ function loginForm() {
     e.preventDefault();
     try { await api.login(input.value.trim()); } catch (x) { return toast(x.message, true); }
     run();
-  } }, h('h1', {}, 'polycloud'), h('p', { class: 'dim' }, t('loginHelp'), h('br'), h('code', {}, 'polyctl token create --once')),
+  } }, h('h1', {}, 'polycloud'), h('p', { class: 'dim' }, t('loginHelp'), h('br'), h('code', {}, 'polyctl token create NAME --role admin --once')),
   h('label', {}, h('span', {}, t('token')), input), h('button', { class: 'main' }, t('login')))];
 }
 

@@ -28,6 +28,7 @@ function hostBox(host, instances) {
     h('div', { class: 'row' }, h('strong', {}, to('hosts', host.name)), state(host.state),
       h('span', { class: 'dim small' }, t('instancesHere', instances.length))),
     bar(t('cores'), a.cpus || 0, host.cores, t('free', a.cpus || 0, host.cores)),
+    host.load !== undefined && bar(t('load'), host.load, host.cores, host.load.toFixed(2)),
     bar(t('memory'), a.memory_mib || 0, host.memory_mib,
       t('free', bytes((a.memory_mib || 0) * 2 ** 20), bytes((host.memory_mib || 0) * 2 ** 20))),
     h('div', { class: 'cells' }, instances.map(i => h('a', { class: `cell ${tone(stateOf(i))}`,

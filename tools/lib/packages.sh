@@ -2,13 +2,14 @@
 # Which Debian packages each purpose takes. Sourced after common.sh.
 
 # Groups that tools/setup installs on this machine, in the order that --list shows them.
-PV_GROUPS="build cloud test crash net libvirt bench cross-x86_64 cross-arm64 cross-riscv64 host-x86_64 host-arm64 host-riscv64"
+PV_GROUPS="build cloud web test crash net libvirt bench cross-x86_64 cross-arm64 cross-riscv64 host-x86_64 host-arm64 host-riscv64"
 
 # group_about GROUP
 group_about() {
 	case $1 in
 	build) echo "compile polyvisor for this machine's chip" ;;
 	cloud) echo "compile and run polycloud, the control plane" ;;
+	web) echo "test the web console in a real browser" ;;
 	test) echo "unit tests, both compilers, formatting" ;;
 	crash) echo "disassembly in crash reports" ;;
 	net) echo "networks for guests on this machine" ;;
@@ -34,6 +35,7 @@ group_packages() {
 		[ "$native" = riscv64 ] || echo -n "libcriterion-dev "
 		echo "clang libclang-rt-dev clang-format python3 git strace gdb-multiarch acpica-tools iproute2 curl"
 		;;
+	web) echo "chromium chromium-driver fonts-dejavu-core" ;;
 	crash) echo "libcapstone-dev" ;;
 	net) echo "passt iproute2" ;;
 	libvirt)

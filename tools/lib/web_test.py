@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The web console in a real headless Chromium, driven through WebDriver (W3C), against a real `polycloud up`.
 
-usage: tools/lib/web_test.py URL_WITH_TOKEN [--shots DIR]     (URL: https://127.0.0.1:PORT/#token=...)
+usage: tools/lib/web_test.py [URL_WITH_TOKEN] [--shots DIR]     (URL: https://127.0.0.1:PORT/#token=...)
 
-Ends with `N passed, N failed, N skipped`. Needs Debian's chromium and chromium-driver. The instance that the
+Without a URL it makes a cloud of its own. Ends with `N passed, N failed, N skipped`. Needs Debian's chromium and chromium-driver. The instance that the
 test makes is called web-test; an image must be there, named by --image.
 """
 import argparse
@@ -18,6 +18,8 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+
+from cloud_rig import Cloud, guest
 
 ELEMENT = 'element-6066-11e4-a52e-4f735466cecf'
 
@@ -117,6 +119,25 @@ def login(b, o):
 
 def fleet(b, o):
     b.until('a host', 'return document.querySelector(".host")')
+    b.until('its load', 'return document.querySelectorAll(".host .bar").length >= 3')
+
+
+def theirs(b, o):
+    """The page asks nobody but the server that it came from."""
+    there = b.run('return performance.getEntriesByType("resource").map(r => r.name).filter(n => !n.startsWith(location.origin + "/"))')
+    if there:
+        raise RuntimeError(f'it fetches {there}')
+
+
+def dark(b, o):
+    """It follows what the browser prefers."""
+    seen = set()
+    for scheme in ('light', 'dark'):
+        b.ask('POST', '/goog/cdp/execute', {'cmd': 'Emulation.setEmulatedMedia', 'params': {
+            'features': [{'name': 'prefers-color-scheme', 'value': scheme}]}})
+        seen.add(b.run('return getComputedStyle(document.body).backgroundColor'))
+    if len(seen) < 2:
+        raise RuntimeError(f'dark and light are both {seen}')
 
 
 def make(b, o):
@@ -201,25 +222,39 @@ def clean(b, o):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument('url')
-    p.add_argument('--image', required=True)
+    p.add_argument('url', nargs='?')
+    p.add_argument('--image', default='spin')
     p.add_argument('--says', help='what the guest prints on its console')
     p.add_argument('--shots', help='keep pictures of the pages here')
     o = p.parse_args()
     if not shutil.which('chromedriver'):
-        print('skip web: no chromedriver (tools/setup cloud)\n0 passed, 0 failed, 1 skipped')
+        print('skip web: no chromedriver (tools/setup web)\n0 passed, 0 failed, 1 skipped')
         return 0
+    if o.url:
+        return test(o)
+    cloud = Cloud()
+    try:
+        cloud.start()
+        cloud.image('spin', guest('spin'))
+        token = cloud.call('POST', '/v1/tokens', {'name': 'web', 'role': 'admin', 'once': True})
+        o.url, o.says = f'https://127.0.0.1:{cloud.port}/#token={token["token"]}', 'spinning'
+        return test(o)
+    finally:
+        cloud.close()
+
+
+def test(o):
     passed = failed = 0
     b = Browser('1280,900')
     try:
-        for step in (login, fleet, make, console, tabs, actions, chinese, keyboard, remove, phone, clean):
+        for step in (login, fleet, theirs, dark, make, console, tabs, actions, chinese, keyboard, remove, phone, clean):
             try:
                 step(b, o)
                 passed += 1
-                print(f'ok web: {step.__name__}', flush=True)
+                print(f'ok web {step.__name__}', flush=True)
             except (RuntimeError, OSError) as e:
                 failed += 1
-                print(f'not ok web: {step.__name__}: {e}', flush=True)
+                print(f'not ok web {step.__name__}: {e}', flush=True)
             if o.shots:
                 b.shot(f'{o.shots}/{step.__name__}.png')
     finally:
