@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a host has against what the store says, when the host comes and whenever it reports. The
- * larger generation is the newer truth; an equal one on the host that the store names is the normal
- * case. What is certainly stale is deleted there, with an event; what is not known at all (the
+/* What a host has against what the store says, when the host comes and whenever it reports. An
+ * equal generation on the host that the store names is the normal case. A larger one is the newer
+ * truth from that host, and from any other only while a restored store waits for all: at other
+ * times the store has handed out every generation itself, and a host may not take what is
+ * another's. What is certainly stale is deleted there, with an event; what is not known at all (the
  * store was restored from an older backup) is adopted, never killed. */
 #include "cloud/control/reconcile_internal.h"
 
@@ -80,11 +82,27 @@ static void discard(struct reconciler *r, struct obj *o, const char *host_id, co
 	act_discard(r, host_id, id);
 }
 
+/* It may be running there, so it is not deleted either. */
+static void claimed(struct reconciler *r, const struct obj *o, const char *host_id)
+{
+	struct obj *host = obj_get(r->c->objects, KIND_HOST, host_id);
+	char text[200];
+	snprintf(text, sizeof(text), "claims instance %s, which is not on this host: ignored",
+		o->id);
+	log_line(r->c->log, LOG_WARN, "reconcile", "host %s %s", host_name(r, host_id), text);
+	if (host)
+		event_on(r, host, "claimed", text);
+}
+
 static void known(struct reconciler *r, struct obj *o, const char *host_id, const json_t *report)
 {
 	int64_t theirs = doc_num(report, "generation"), ours = doc_num(o->doc, "generation");
 	const char *host = doc_str(o->doc, "host_id");
 	bool here = host && !strcmp(host, host_id);
+	if (theirs > ours && !here && !r->settling) {
+		claimed(r, o, host_id);
+		return;
+	}
 	if (theirs > ours) {
 		catch_up(r, o, host_id, theirs);
 		o = obj_get(r->c->objects, KIND_INSTANCE, doc_str(report, "id"));
@@ -210,16 +228,19 @@ static void orphan(
 		instance_report(r, it, o, host_id, report);
 }
 
-/* The generation that the host knows is the one that was given out last, whatever a restored store
- * says. */
-static void volumes_catch_up(struct reconciler *r, const json_t *state)
+/* The generation that a volume's host knows is the one that was given out last, whatever a restored
+ * store says; until all have reported, that may be another host than it says. */
+static void volumes_catch_up(struct reconciler *r, const char *host_id, const json_t *state)
 {
 	size_t i;
 	json_t *theirs;
 	json_array_foreach (json_object_get(state, "volumes"), i, theirs) {
 		const char *id = doc_str(theirs, "id");
 		struct obj *v = id ? obj_get(r->c->objects, KIND_VOLUME, id) : NULL;
+		const char *on = v ? doc_str(v->doc, "host_id") : NULL;
 		if (!v || doc_num(theirs, "generation") <= doc_num(v->doc, "generation"))
+			continue;
+		if (!r->settling && (!on || strcmp(on, host_id)))
 			continue;
 		json_t *doc = json_deep_copy(v->doc);
 		json_object_set(doc, "generation", json_object_get(theirs, "generation"));
@@ -280,7 +301,7 @@ void instances_adopt(struct reconciler *r, const char *host_id, const json_t *st
 	size_t i;
 	json_t *report;
 	bool any = false;
-	volumes_catch_up(r, state);
+	volumes_catch_up(r, host_id, state);
 	json_array_foreach (json_object_get(state, "instances"), i, report) {
 		const char *id = doc_str(report, "id");
 		if (!id || strlen(id) >= ID_LEN || strlen(id) < 8)

@@ -328,6 +328,48 @@ Test(reconcile, an_older_backup_adopts_what_runs)
 	stop();
 }
 
+/* A node that says of another's instance and volume whatever it likes. */
+Test(reconcile, a_node_touches_only_its_own)
+{
+	char id[ID_LEN];
+	start(2);
+	struct change c = {.actor = "test"};
+	obj_put(w.c.objects, KIND_VOLUME,
+		json_pack("{s:s, s:s, s:s, s:i, s:i, s:n, s:n, s:s}", "id", "v-00000001", "name",
+			"v", "project", "default", "size_mib", 64, "generation", 0, "attached_to",
+			"host_id", "state", "available"),
+		&c, NULL);
+	keep(id, make(&w, "a", "{\"pin\": \"n0\", \"disks\": [{\"volume\": \"v-00000001\"}]}"));
+	settle(&w);
+	cr_assert_eq(on(id), 0);
+	struct has lie = *node_has(&w.node[0], id);
+	json_incref(lie.assignment);
+	lie.generation = 7;
+	snprintf(lie.state, sizeof(lie.state), "crashed");
+	/* While it is connected: of the right generation, of a later one. */
+	node_report(&w.node[1], &lie);
+	lie.generation = 1;
+	node_report(&w.node[1], &lie);
+	settle(&w);
+	cr_expect_str_eq(observed(&w, id), "running");
+	/* And as what it has when it comes. */
+	lie.generation = 7;
+	node_cut(&w.node[1]);
+	settle(&w);
+	w.node[1].has[w.node[1].n++] = lie;
+	json_object_set_new(w.node[1].volumes, "v-00000001", json_integer(99));
+	node_connect(&w.node[1]);
+	settle(&w);
+	cr_expect_str_eq(doc_str(doc_of(&w, id), "host"), "n0");
+	cr_expect_eq(doc_num(doc_of(&w, id), "generation"), 1);
+	cr_expect_str_eq(observed(&w, id), "running");
+	cr_expect_eq(
+		doc_num(obj_get(w.c.objects, KIND_VOLUME, "v-00000001")->doc, "generation"), 1);
+	cr_expect_not_null(node_has(&w.node[0], id));
+	cr_expect_eq(w.node[0].deletes, 0);
+	stop();
+}
+
 static void put_host(const char *id, const char *features)
 {
 	struct change c = {.actor = "test"};

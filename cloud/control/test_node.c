@@ -228,15 +228,20 @@ static void on_volume(struct node_script *n, const char *id, struct link_req *r)
 
 static json_t *state_json(struct node_script *n)
 {
-	json_t *list = json_array();
+	json_t *list = json_array(), *volumes = json_array(), *generation;
+	const char *id;
+	json_object_foreach (n->volumes, id, generation)
+		json_array_append_new(volumes, json_pack("{s:s, s:O, s:i}", "id", id, "generation",
+						       generation, "size_mib", 64));
 	for (unsigned i = 0; i < n->n; i++) {
 		json_t *one = observed_json(&n->has[i]);
 		json_object_set(one, "assignment", n->has[i].assignment);
 		json_array_append_new(list, one);
 	}
-	return json_pack("{s:{s:s, s:s, s:i, s:i, s:[s]}, s:o, s:[]}", "host", "chip",
+	return json_pack("{s:{s:s, s:s, s:i, s:i, s:[s]}, s:o, s:o, s:[]}", "host", "chip",
 		strcmp(n->name, "arm") ? "x86_64" : "arm64", "kvm", "linux", "cores", 4,
-		"memory_mib", 8192, "features", "sse2", "instances", list, "blobs");
+		"memory_mib", 8192, "features", "sse2", "instances", list, "volumes", volumes,
+		"blobs");
 }
 
 static void request(struct link_req *r, void *arg)
