@@ -157,7 +157,8 @@ static void assign_as(struct reconciler *r, struct item *it, struct obj *o, bool
 	snprintf(host, sizeof(host), "%s", doc_str(o->doc, "host_id"));
 	if (digest && !json_object_get(o->doc, "assignment") &&
 		image_pinned(r->c->images, digest, &p, &e)) {
-		observe(r, o, "preparing", e.text, false);
+		if (!it->seen) /* what its host has goes on without the image */
+			observe(r, o, "preparing", e.text, false);
 		item_failed(it);
 		return;
 	}

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What an instance does, and which hop of it is unwell: asked of the VMM and of its offload
  * processes over their own APIs, one after another, then put together. */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include "cloud/node/node_priv.h"
 
 #define ASK_MS 3000
@@ -220,6 +223,26 @@ static void hop_host(json_t *list, struct asking *a)
 	json_decref(load);
 }
 
+/* Why an instance cannot use this volume, or NULL. A file that was taken away is still open where
+ * it was. */
+static const char *volume_fault(struct node *n, const json_t *v, const char *id)
+{
+	const json_t *known = json_object_get(n->volumes, id);
+	struct stat s;
+	char raw[80];
+
+	if (!known)
+		return "is not on this host";
+	if (!json_equal(json_object_get(known, "generation"), json_object_get(v, "generation")))
+		return "has another generation here";
+	snprintf(raw, sizeof(raw), "%s.raw", id);
+	if (fstatat(n->volumes_dir, raw, &s, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT ? "has lost its file" : strerrordesc_np(errno);
+	if (s.st_size >> 20 < json_integer_value(json_object_get(known, "size_mib")))
+		return "has a file that is shorter than it should be";
+	return NULL;
+}
+
 static void hop_volume(json_t *list, struct instance *in)
 {
 	const json_t *v;
@@ -227,17 +250,25 @@ static void hop_volume(json_t *list, struct instance *in)
 
 	json_array_foreach (json_object_get(in->spec, "volumes"), i, v) {
 		const char *id = json_string_value(json_object_get(v, "id"));
-		const json_t *known = json_object_get(in->node->volumes, id);
+		const char *why = volume_fault(in->node, v, id);
 
 		n++;
-		if (known && json_equal(json_object_get(known, "generation"),
-				     json_object_get(v, "generation")))
+		if (!why)
 			continue;
-		hop(list, "volume", BAD, "%s %s", id,
-			known ? "has another generation here" : "is not on this host");
+		hop(list, "volume", BAD, "%s %s", id, why);
 		return;
 	}
-	hop(list, "volume", n ? GOOD : UNKNOWN, n ? "%zu volumes, as assigned" : "it has none", n);
+	hop(list, "volume", n ? GOOD : UNKNOWN,
+		n == 1	? "%zu volume, as assigned"
+		: n > 1 ? "%zu volumes, as assigned"
+			: "it has none",
+		n);
+}
+
+/* Nothing of it is meant to run until somebody starts it. */
+static bool rests(const struct instance *in)
+{
+	return in->state == INST_STOPPED || in->state == INST_CRASHED || in->state == INST_FAILED;
 }
 
 static void hop_part(json_t *list, struct instance *in, struct asking *a, const char *name,
@@ -247,6 +278,8 @@ static void hop_part(json_t *list, struct instance *in, struct asking *a, const 
 
 	if (!part_needed(in, p))
 		hop(list, name, UNKNOWN, "it has none");
+	else if (!part_runs(in, p) && rests(in))
+		hop(list, name, UNKNOWN, "it ended with the machine");
 	else if (!part_runs(in, p))
 		hop(list, name, BAD, "its process does not run; %u restarts", x->restarts);
 	else if (!a->got[q])

@@ -260,6 +260,7 @@ def step_cloud():
     yield from results_of('cloud', *run(['python3', 'tools/lib/cloud_test.py', f'{where}/polycloud', f'{where}/polyctl',
                                          os.path.join(TREE, 'build', chip)], 'cloud', timeout=900))
     yield from results_of('cloud', *run(['python3', 'tools/lib/image_test.py', f'{where}/polycloud'], 'images', timeout=600))
+    yield from results_of('cloud', *run(['python3', 'tools/lib/cloud_faults.py'], 'faults', timeout=900))
     yield from results_of('cloud', *run(['python3', 'tools/lib/web_test.py'], 'web', timeout=600))
 
 
