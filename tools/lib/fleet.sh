@@ -35,7 +35,7 @@ until_true() {
 	done
 }
 
-ctl() { "$POLYCTL" --socket "$data/polycloud.sock" "$@"; }
+ctl() { POLYCLOUD_SOCKET=$data/polycloud.sock "$POLYCTL" "$@"; }
 
 fleet_control() {
 	[ -x "$POLYCLOUD" ] && [ -x "$POLYCTL" ] || "$PV_TREE/tools/build" cloud
@@ -45,16 +45,19 @@ fleet_control() {
 	until_true 60 "waiting for the control plane" control ctl version
 }
 
+# host_name CHIP: names of objects have no underscore.
+host_name() { echo "${1/_/-}-host"; }
+
 # fleet_host CHIP: a token for it, and the emulated host that runs the node agent. passt pivots away from
 # its root folder, which an initramfs cannot be: a mount over it can.
 fleet_host() {
-	local name=$1-1 share=$data/$1
+	local name share=$data/$1
+	name=$(host_name "$1")
 	set_chip "$1"
 	! alive "$name" || return 0
 	[ -x "$PV_TREE/build/$1/polycloud" ] || "$PV_TREE/tools/build" "$1"
 	mkdir -p "$share"
-	[ -s "$share/token" ] || ctl token create --role node --name "node-$name" --host "$name" \
-		--url "https://10.0.2.2:$port" --file "$share/token" >/dev/null
+	[ -s "$share/token" ] || ctl token create "node-$name" --role node --host "$name" --file "$share/token" >/dev/null
 	[ -d "$data/passt-$1" ] || debian_root "$data/passt-$1" passt 'passt*'
 	progress "starting an emulated $1 host"
 	background "$name" "$PV_TREE/tools/chip-host" "$1" --net --smp 2 --memory "$memory" --share "$share" \
@@ -67,7 +70,7 @@ fleet_host() {
 }
 
 online() { [ "$(ctl host get "$1" --json | sed -n 's/.*"state": *"\([a-z]*\)".*/\1/p' | head -n1)" = online ]; }
-fleet_joined() { until_true 240 "waiting for the $1 host to join" "$1-1" online "$1-1"; }
+fleet_joined() { until_true 240 "waiting for the $1 host to join" "$(host_name "$1")" online "$(host_name "$1")"; }
 
 fleet_down() {
 	local file pid
