@@ -104,8 +104,15 @@ static void answered(void *arg, unsigned status, json_t *body, const char *error
 		answer(a->c, o, node, NULL);
 		return;
 	}
-	act_why(a->c->control->reconciler, a->host, status, body, error, why, sizeof(why));
-	json_t *host = hop("host", json_false(), why);
+	struct item *it = item_find(a->c->control->reconciler, o->id);
+	const char *reason = doc_str(json_object_get(o->doc, "observed"), "reason");
+	bool waits = status == 404 && it && !it->failures;
+	if (status == 404)
+		snprintf(why, sizeof(why), "it has nothing of the instance yet: %s",
+			reason && *reason ? reason : "it was not told");
+	else
+		act_why(a->c->control->reconciler, a->host, status, body, error, why, sizeof(why));
+	json_t *host = hop("host", waits ? json_null() : json_false(), why);
 	answer(a->c, o, NULL, host);
 	json_decref(host);
 }

@@ -145,6 +145,7 @@ bool part_needed(const struct instance *in, enum part p);
 void part_end(struct instance *in, enum part p, int sig, unsigned kill_after_ms);
 int part_watch(struct instance *in, enum part p, pid_t pid, uint64_t start, int pidfd, bool child);
 const char *part_name(enum part p);
+void net_look(struct instance *in); /* begins anew without its passt */
 void parts_adopt(struct instance *in);
 void orphans_end(struct node *n);
 int launch_all(struct instance *in, struct err *e);
@@ -184,7 +185,7 @@ int seed_write(struct instance *in, const char *base64);
 /* 1: root.raw is there (or not wanted); 0: a job makes it; negative errno and e. */
 int root_ready(struct instance *in, struct err *e);
 
-/* ---- telling (watch.c, facts.c, stats.c) ---- */
+/* ---- telling (watch.c, facts.c, stats.c, diagnose.c) ---- */
 void watch_open(struct node *n, struct link_req *r);
 void watch_changed(struct instance *in); /* compares, tells */
 void watch_pump_all(struct node *n);

@@ -254,3 +254,21 @@ int proc_read_pid(int dir, const char *name, pid_t *ret_pid, uint64_t *ret_start
 	*ret_start = (uint64_t)start;
 	return 0;
 }
+
+char proc_child_state(pid_t pid)
+{
+	char path[64], text[512], *p;
+	int child;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)pid, (int)pid);
+	if (file_read_text(AT_FDCWD, path, text, sizeof(text)) < 0)
+		return '?';
+	child = atoi(text);
+	if (child <= 0)
+		return '\0';
+	snprintf(path, sizeof(path), "/proc/%d/stat", child);
+	if (file_read_text(AT_FDCWD, path, text, sizeof(text)) < 0)
+		return '\0';
+	p = strrchr(text, ')'); /* its name may hold anything */
+	return p && p[1] == ' ' ? p[2] : '?';
+}

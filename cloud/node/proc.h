@@ -39,6 +39,10 @@ int proc_mark(pid_t pid, char *buf, unsigned cap);
 /* User and system time in ns, resident memory in bytes; added to *cpu_ns and *rss. */
 void proc_usage(pid_t pid, uint64_t *cpu_ns, uint64_t *rss);
 
+/* The state of its first child as proc_pid_stat(5) names it ('Z' when it has ended), '\0' when
+ * there is none, '?' when the kernel does not tell. */
+char proc_child_state(pid_t pid);
+
 /* "PID START" in a file; the reader gets -ENOENT, -EBADMSG or an open pidfd's number. */
 int proc_write_pid(int dir, const char *name, pid_t pid, uint64_t start);
 int proc_read_pid(int dir, const char *name, pid_t *ret_pid, uint64_t *ret_start);

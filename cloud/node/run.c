@@ -131,6 +131,22 @@ void part_end(struct instance *in, enum part p, int sig, unsigned kill_after_ms)
 	instance_wake(in, sig == SIGKILL ? now + 1000000000ull : x->kill_ns);
 }
 
+/* The network's process makes its passt at its start only. */
+void net_look(struct instance *in)
+{
+	struct proc *x = &in->proc[PART_NET];
+	char child;
+
+	if (!part_runs(in, PART_NET) || x->ending || ev_now_ns() - x->began_ns < FALL_NS)
+		return;
+	child = proc_child_state(x->pid);
+	if (child != 'Z' && child != '\0')
+		return;
+	log_line(in->node->log, LOG_WARN, in->id, "net: the passt of process %d has ended",
+		(int)x->pid);
+	part_end(in, PART_NET, SIGTERM, 2000);
+}
+
 /* ---- found again ---- */
 
 void parts_adopt(struct instance *in)

@@ -119,7 +119,10 @@ static void beat(struct ev_timer *t)
 
 	ev_timer_arm(n->loop, t, ev_now_ns() + 4000000000ull);
 	list_for_each (it, &n->instances) {
-		logs_bound(container_of(it, struct instance, link));
+		struct instance *in = container_of(it, struct instance, link);
+
+		logs_bound(in);
+		net_look(in);
 	}
 	list_for_each (it, &n->watchers) {
 		struct watcher *w = container_of(it, struct watcher, link);
