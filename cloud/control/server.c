@@ -130,34 +130,45 @@ static void on_log(void *arg, const char *fmt, va_list ap)
 
 /* ---- making it ---- */
 
+/* A client whose TLS is done; libmicrohttpd takes the descriptor also when it refuses. */
+static void opened(void *arg, int fd, const struct sockaddr *a, socklen_t len)
+{
+	struct listener *l = arg;
+
+	MHD_add_connection(l->mhd, fd, a, len);
+	server_kick(l->server);
+}
+
+/* libmicrohttpd listens on the unix socket itself; for TCP, clients come through the front. */
 static int listen_on(
 	struct server *s, struct listener *l, int fd, const struct server_opts *o, struct err *e)
 {
 	unsigned flags =
 		MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE | MHD_USE_ERROR_LOG;
-	struct MHD_OptionItem tls[] = {{MHD_OPTION_HTTPS_MEM_CERT, 0, (void *)o->cert},
-		{MHD_OPTION_HTTPS_MEM_KEY, 0, (void *)o->key}, {MHD_OPTION_END, 0, NULL}};
+	struct MHD_OptionItem socket[] = {
+		{MHD_OPTION_LISTEN_SOCKET, fd, NULL}, {MHD_OPTION_END, 0, NULL}};
 	struct MHD_OptionItem per_address[] = {
 		{MHD_OPTION_PER_IP_CONNECTION_LIMIT, PER_ADDRESS, NULL}, {MHD_OPTION_END, 0, NULL}};
-	struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
+	struct front_opts front = {fd, o->cert, o->key, opened, l};
 	const union MHD_DaemonInfo *info;
+	int r;
 
 	l->server = s;
 	if (!l->local)
-		flags |= MHD_USE_TLS;
+		flags |= MHD_USE_NO_LISTEN_SOCKET;
 	l->mhd = MHD_start_daemon(flags, 0, NULL, NULL, on_request, s, MHD_OPTION_EXTERNAL_LOGGER,
-		on_log, s, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_URI_LOG_CALLBACK, on_uri, l,
-		MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL, MHD_OPTION_NOTIFY_COMPLETED,
-		on_completed, s, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_S,
-		MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS, MHD_OPTION_ARRAY,
-		l->local ? none : tls, MHD_OPTION_ARRAY, l->local ? none : per_address,
+		on_log, s, MHD_OPTION_URI_LOG_CALLBACK, on_uri, l, MHD_OPTION_UNESCAPE_CALLBACK,
+		keep_escapes, NULL, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,
+		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_S, MHD_OPTION_CONNECTION_LIMIT,
+		(unsigned)CONNECTIONS, MHD_OPTION_ARRAY, l->local ? socket : per_address,
 		MHD_OPTION_END);
 	if (!l->mhd)
 		return err_set(
 			e, ERR_HOST, -EIO, "cannot serve %s", l->local ? "the socket" : "with TLS");
 	info = MHD_get_daemon_info(l->mhd, MHD_DAEMON_INFO_EPOLL_FD);
 	l->epoll = (struct ev_fd){.fd = info->epoll_fd, .ready = epoll_ready};
-	return ev_add(s->loop, &l->epoll, EPOLLIN);
+	r = ev_add(s->loop, &l->epoll, EPOLLIN);
+	return r < 0 || l->local ? r : front_new(s->loop, &front, &l->front, e);
 }
 
 int server_new(struct control *c, const struct route_table *tables, const struct server_opts *o,
@@ -217,6 +228,7 @@ void server_free(struct server *s)
 			ev_del(&s->listener[i].epoll);
 		if (s->listener[i].mhd)
 			MHD_stop_daemon(s->listener[i].mhd);
+		front_free(s->listener[i].front);
 	}
 	while (s->reqs)
 		req_free(s->reqs);

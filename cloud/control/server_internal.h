@@ -6,6 +6,7 @@
 #include <microhttpd.h>
 #include "cloud/control/auth.h"
 #include "cloud/control/control.h"
+#include "cloud/control/front.h"
 #include "cloud/control/router.h"
 #include "cloud/control/server.h"
 
@@ -16,6 +17,7 @@ struct listener {
 	struct server *server;
 	struct MHD_Daemon *mhd; /* NULL: not there */
 	struct ev_fd epoll;
+	struct front *front; /* of the one with TLS */
 	bool local;
 };
 
