@@ -72,6 +72,55 @@ fleet_host() {
 online() { [ "$(ctl host get "$1" --json | sed -n 's/.*"state": *"\([a-z]*\)".*/\1/p' | head -n1)" = online ]; }
 fleet_joined() { until_true 240 "waiting for the $1 host to join" "$(host_name "$1")" online "$(host_name "$1")"; }
 
+# ---- demo
+
+# shown COMMAND...: as one types it, then what it says; the time it took at the end.
+shown() {
+	local from=$SECONDS
+	say "\$ polyctl $*"
+	ctl "$@" >&2 || true
+	say "  ($((SECONDS - from)) s)"
+}
+
+instance_name() { echo "debian-${1/_/-}"; }
+
+# fleet_key: instances let in who has DATA/key; those that exist keep what they were made with.
+fleet_key() {
+	command -v ssh-keygen >/dev/null || die "ssh-keygen is missing; install it with: tools/setup cloud"
+	[ -s "$data/key" ] || ssh-keygen -q -t ed25519 -N '' -C fleet -f "$data/key"
+	ctl key get fleet >/dev/null 2>&1 || ctl key create fleet "$data/key.pub" >/dev/null
+}
+
+# fleet_instance CHIP: the image for it, when the image has not that chip yet, and an instance.
+fleet_instance() {
+	ctl image get debian --json 2>/dev/null | grep -q "\"chip\": *\"$1\"" || ctl image build debian --chip "$1" >/dev/null
+	ctl instance get "$(instance_name "$1")" >/dev/null 2>&1 ||
+		ctl instance create "$(instance_name "$1")" --image debian --chip "$1" --key fleet >/dev/null
+}
+
+# fleet_proof CHIP: waits until it answers, then shows how fast it does.
+fleet_proof() {
+	local name
+	name=$(instance_name "$1")
+	progress "waiting for $name"
+	ctl ssh --identity "$data/key" "$name" true || die "$name does not answer; polyctl diagnose $name"
+	shown ssh --identity "$data/key" "$name" uname -m
+}
+
+# What nobody has, with the scheduler's word on every host; that nothing fits is its status.
+fleet_why_not() { shown schedule --image debian --chip riscv64 --feature sve; }
+
+fleet_next() {
+	say ""
+	say "console   https://127.0.0.1:$port/#token=$(ctl token create "console-$(date +%s)" --role admin --once | tail -n1)"
+	say "          (once; its certificate is its own)"
+	say "try       export POLYCLOUD_SOCKET=$data/polycloud.sock PATH=\$PATH:${POLYCTL%/*}"
+	say "          polyctl instance list"
+	say "          polyctl console $(instance_name "${chips[0]}")"
+	say "          polyctl events -f"
+	say "end       tools/fleet down"
+}
+
 fleet_down() {
 	local file pid
 	for file in "$data"/*.pid; do
