@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include "cloud/node/blob_priv.h"
 #include "cloud/node/file.h"
 #include "vmm/base/cleanup.h"
@@ -122,6 +123,15 @@ void blob_delete(struct blobs *b, struct link_req *r, const char *digest)
 bool blob_here(struct blobs *b, const char *digest)
 {
 	return digest_ok(digest) && faccessat(b->dir, digest, F_OK, 0) == 0;
+}
+
+uint64_t blob_bytes(struct blobs *b, const char *digest)
+{
+	struct stat s;
+
+	return digest_ok(digest) && fstatat(b->dir, digest, &s, AT_SYMLINK_NOFOLLOW) == 0
+		       ? (uint64_t)s.st_blocks * 512
+		       : 0;
 }
 
 int blob_open(struct blobs *b, const char *digest)

@@ -47,6 +47,8 @@ void blobs_watch(struct blobs *b, void (*changed)(void *arg), void *arg);
 /* Open for reading (give it on: the file is the node's, mode 0444). -ENOENT: not here. */
 int blob_open(struct blobs *b, const char *digest);
 bool blob_here(struct blobs *b, const char *digest);
+/* What it takes up on the disk, in bytes; 0 when it is not here. */
+uint64_t blob_bytes(struct blobs *b, const char *digest);
 /* DATA/blobs/DIGEST. -ENOENT: not here; -ENAMETOOLONG. */
 int blob_path(struct blobs *b, const char *digest, char *buf, size_t cap);
 

@@ -101,7 +101,17 @@ static void piece_work(struct ev_msg *m)
 
 /* ---- the loop ---- */
 
-static const char *why(int error, unsigned *ret_status)
+static const char *full(int dir, char text[128])
+{
+	struct statvfs v = {0};
+
+	fstatvfs(dir, &v);
+	snprintf(text, 128, "the disk of the host is full: %llu MiB free, of which %llu stay so",
+		(unsigned long long)v.f_bavail * v.f_frsize >> 20, BLOB_RESERVE >> 20);
+	return text;
+}
+
+static const char *why(struct blobs *b, int error, char text[128], unsigned *ret_status)
 {
 	*ret_status = 422;
 	switch (error) {
@@ -114,7 +124,7 @@ static const char *why(int error, unsigned *ret_status)
 	case -ENOSPC:
 	case -EDQUOT:
 		*ret_status = 507;
-		return "the disk of the host is full";
+		return full(b->dir, text);
 	default:
 		*ret_status = 500;
 		return strerrordesc_np(-error);
@@ -123,12 +133,12 @@ static const char *why(int error, unsigned *ret_status)
 
 static void tell(struct put *p)
 {
-	char line[200];
+	char line[300], said[128];
 	unsigned status;
 	int n;
 
 	if (p->error) {
-		const char *text = why(p->error, &status);
+		const char *text = why(p->b, p->error, said, &status);
 
 		n = snprintf(
 			line, sizeof(line), "{\"error\":\"%s\",\"status\":%u}\n", text, status);
@@ -260,10 +270,11 @@ static void begin(struct blobs *b, struct link_req *r, const char *digest)
 {
 	struct put *p = NULL;
 	unsigned status;
+	char said[128];
 	int error = put_open(b, digest, &p);
 
 	if (error < 0) {
-		const char *text = why(error, &status);
+		const char *text = why(b, error, said, &status);
 
 		link_problem(r, status, "the blob cannot be written: %s", text);
 		return;
@@ -277,6 +288,8 @@ static void begin(struct blobs *b, struct link_req *r, const char *digest)
 
 void blob_put(struct blobs *b, struct link_req *r, const char *digest)
 {
+	char text[128];
+
 	if (!digest_ok(digest))
 		link_problem(r, 400, "the path names no digest; allowed: sha256: and 64 digits");
 	else if (blob_here(b, digest))
@@ -286,7 +299,7 @@ void blob_put(struct blobs *b, struct link_req *r, const char *digest)
 	else if (b->nputs >= PUTS_MAX)
 		link_problem(r, 503, "%u blobs come already; try again later", PUTS_MAX);
 	else if (is_full(b->dir))
-		link_problem(r, 507, "the disk of the host is full");
+		link_problem(r, 507, "%s", full(b->dir, text));
 	else
 		begin(b, r, digest);
 }

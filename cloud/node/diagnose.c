@@ -110,7 +110,7 @@ static void hop_volume(json_t *list, struct instance *in)
 	size_t i, n = 0;
 
 	if (why) {
-		hop(list, "volume", BAD, "the root disk: %s", why);
+		hop(list, "volume", BAD, why == in->reason ? "%s" : "the root disk %s", why);
 		return;
 	}
 	json_array_foreach (json_object_get(in->spec, "volumes"), i, v) {

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/un.h>
 #include <unistd.h>
 #include "vmm/base/cleanup.h"
@@ -166,6 +167,24 @@ void file_drop_unfinished(int dir)
 }
 
 /* ---- names and sockets ---- */
+
+const char *file_why(int error, int dir, uint64_t needed, char buf[128])
+{
+	struct statvfs v;
+	uint64_t room;
+
+	snprintf(buf, 128, "%s", strerrordesc_np(-error));
+	if ((error != -ENOSPC && error != -EDQUOT) || fstatvfs(dir, &v) < 0)
+		return buf;
+	room = (uint64_t)v.f_bavail * v.f_frsize;
+	if (needed)
+		snprintf(buf, 128, "the disk of the host is full: %.1f MiB needed, %.1f MiB free",
+			(double)needed / (1 << 20), (double)room / (1 << 20));
+	else
+		snprintf(buf, 128, "the disk of the host is full: %.1f MiB free",
+			(double)room / (1 << 20));
+	return buf;
+}
 
 bool file_id_ok(const char *id)
 {

@@ -7,6 +7,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* Writes name.new, then renames. durable: also syncs both. 0 or a negative errno; then name is what
  * it was and nothing is left beside it. */
@@ -29,6 +30,10 @@ int file_fd_path(int dir, const char *name, char ret_path[FILE_FD_PATH]);
 /* At the start: removes what a process that was killed while it wrote left in dir, all that is
  * named *.new or *.new and a number. */
 void file_drop_unfinished(int dir);
+
+/* Why a file below dir was not written. Of a full disk it tells what is free and, when needed is
+ * not 0, how many bytes should be. Returns buf. */
+const char *file_why(int error, int dir, uint64_t needed, char buf[128]);
 
 /* 1 to 63 of [a-z0-9-], not beginning with '-': may name a file. */
 bool file_id_ok(const char *id);

@@ -340,10 +340,12 @@ static int put_new(struct node *n, const char *id, json_t *spec, struct instance
 	return 0;
 }
 
-static void put_failed(struct link_req *r, int error)
+static void put_failed(struct node *n, struct link_req *r, int error)
 {
+	char why[128];
+
 	link_problem(r, error == -ENOSPC ? 507 : 500, "the host cannot keep the instance: %s",
-		strerrordesc_np(-error));
+		file_why(error, n->instances_dir, 0, why));
 }
 
 void instance_put(struct node *n, struct link_req *r, const char *id)
@@ -384,7 +386,7 @@ void instance_put(struct node *n, struct link_req *r, const char *id)
 			instance_free(in);
 			file_remove(n->instances_dir, id);
 		}
-		put_failed(r, bad);
+		put_failed(n, r, bad);
 		return;
 	}
 	take_spec(in, spec);

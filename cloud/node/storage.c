@@ -153,8 +153,10 @@ void volume_put(struct node *n, struct link_req *r, const char *id)
 	have = json_integer_value(json_object_get(known, "size_mib"));
 	bad = volume_save(n, id, size > have ? size : have, generation, release);
 	if (bad < 0) {
+		char why[128];
+
 		link_problem(r, bad == -ENOSPC ? 507 : 500, "the host cannot keep the volume: %s",
-			strerrordesc_np(-bad));
+			file_why(bad, n->volumes_dir, 0, why));
 		return;
 	}
 	o = json_copy(json_object_get(n->volumes, id));
@@ -229,11 +231,14 @@ int root_ready(struct instance *in, struct err *e)
 	const char *digest = json_string_value(json_object_get(root, "digest"));
 	uint64_t size = (uint64_t)json_integer_value(json_object_get(root, "size_mib")) << 20;
 	int r = in->clone_error;
+	char why[128];
 
 	in->clone_error = 0;
 	if (r < 0)
 		return err_set(e, ERR_HOST, r, "its root disk cannot be made: %s",
-			r == -ENOENT ? "the image is not on this host" : strerrordesc_np(-r));
+			r == -ENOENT
+				? "the image is not on this host"
+				: file_why(r, in->dir, blob_bytes(in->node->blobs, digest), why));
 	if (!json_is_object(root) || faccessat(in->dir, "root.raw", F_OK, 0) == 0)
 		return 1;
 	if (!in->clone)

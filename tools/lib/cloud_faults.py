@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -58,13 +59,11 @@ def names(c, name, hop, word=''):
     def does():
         doc = diagnose(c, name)
         seen[:] = [doc]
-        return doc['first_unhealthy'] == hop
+        return doc['first_unhealthy'] == hop and word in next(h['evidence'] for h in doc['hops'] if h['hop'] == hop)
     try:
         c.until(f'{hop} is named', does, 40)
     except RuntimeError as e:
-        raise Wrong(f'{hop} is broken, and diagnose says {json.dumps(seen)[:900]}') from e
-    evidence = next(h['evidence'] for h in seen[0]['hops'] if h['hop'] == hop)
-    expect(evidence and word in evidence, f'{hop}: evidence {evidence!r} without {word!r}')
+        raise Wrong(f'{hop} is broken ({word}), and diagnose says {json.dumps(seen)[:900]}') from e
 
 
 def well(c, name):
@@ -93,6 +92,57 @@ def guest_is_paused(c):
     make(c, 'd')
     c.call('POST', '/v1/instances/d/actions/pause', {})
     names(c, 'd', 'guest', 'paused')
+    drop(c, 'd')
+
+
+def guest_has_ended(c):
+    """By itself, and as somebody wanted."""
+    c.call('POST', '/v1/instances', {'name': 'd', 'image': 'tiny', 'network': None, 'restart': 'never'})
+    names(c, 'd', 'guest', 'switched itself off')
+    drop(c, 'd')
+    make(c, 'd')
+    c.call('POST', '/v1/instances/d/actions/stop', {'force': True})
+    names(c, 'd', 'guest', 'as asked')
+    drop(c, 'd')
+
+
+def offload_keeps_ending(c):
+    """One end is over in milliseconds; one after another is told, until it has been quiet."""
+    make(c, 'd')
+    ends = time.monotonic() + 60
+    while time.monotonic() < ends:
+        pid = parts(c, 'd')['disks']
+        if pid:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass  # its next is not told yet
+        doc = diagnose(c, 'd')
+        if doc['first_unhealthy'] == 'offload' and parts(c, 'd') and get(c, 'd')['observed']['offload'][0]['restarts'] > 3:
+            break
+    names(c, 'd', 'offload', 'restarts')
+    well(c, 'd')
+    drop(c, 'd')
+
+
+def passt_of(c, name):
+    with open(f'/proc/{(pid := parts(c, name)["net"])}/task/{pid}/children', encoding='ascii') as f:
+        return int(f.read().split()[0])
+
+
+def passt_is_broken(c):
+    """It stands still; it ends, and a new one comes."""
+    make(c, 'd', network='default')
+    well(c, 'd')
+    pid = passt_of(c, 'd')
+    os.kill(pid, signal.SIGSTOP)
+    names(c, 'd', 'network', 'is stopped')
+    os.kill(pid, signal.SIGCONT)
+    well(c, 'd')
+    net = parts(c, 'd')['net']
+    os.kill(pid, signal.SIGKILL)
+    c.until('another one came', lambda: parts(c, 'd')['net'] not in (0, net))
+    well(c, 'd')
     drop(c, 'd')
 
 
@@ -289,6 +339,47 @@ def nobody_elses(c):
     return None
 
 
+def limited(c):
+    """Each instance's processes in a group of their own, with limits."""
+    why = c.call('GET', '/v1/hosts/here')['cgroup']
+    if why != 'v2':
+        return why
+    make(c, 'd', network='default')
+    for part, pid in parts(c, 'd').items():
+        with open(f'/proc/{pid}/cgroup', encoding='ascii') as f:
+            group = next(line[3:].strip() for line in f if line.startswith('0::'))
+        expect(group.endswith('polycloud/' + get(c, 'd')['id']), f'{part} is in {group}')
+    mounts = [line.split() for line in open('/proc/self/mountinfo', encoding='utf-8') if ' - cgroup2 ' in line]
+    for name, least in (('memory.max', 64 << 20), ('pids.max', 16)):
+        with open(f'{mounts[0][4]}{group}/{name}', encoding='ascii') as f:
+            limit = f.read().strip()
+        expect(limit != 'max' and least < int(limit) < least * 64, f'{name} is {limit}')
+    drop(c, 'd')
+    return None
+
+
+def token_of_a_node(c):
+    """Opens its own way in, and no other: each path of the API document."""
+    with open(f'{c.folder}/token', encoding='utf-8') as f:
+        secret = json.load(f)['token']
+    doc = c.call('GET', '/v1/openapi.json')
+    conn = http.client.HTTPSConnection('127.0.0.1', c.port, timeout=60, context=ssl._create_unverified_context())
+    tried = 0
+    for path, methods in doc['paths'].items():
+        for method, what in methods.items():
+            if path == '/v1/nodes/connect' or what.get('security') == [] or method not in ('get', 'post', 'put', 'patch', 'delete'):
+                continue
+            where = path.replace('{', '').replace('}', '')
+            conn.request(method.upper(), where, '{}' if method in ('post', 'put', 'patch') else None,
+                         {'Authorization': f'Bearer {secret}', 'Content-Type': 'application/json'})
+            reply = conn.getresponse()
+            text = reply.read()
+            open_to_all = path in ('/v1/version', '/v1/openapi.json', '/v1/session') or not path.startswith('/v1/')
+            expect(reply.status in (401, 403) or open_to_all, f'{method} {where}: {reply.status} {text[:200]}')
+            tried += reply.status in (401, 403)
+    expect(tried > 40, f'{tried} paths tried')
+
+
 def request_id(c):
     """What a client calls its request is in the log of the VMM."""
     conn = http.client.HTTPConnection('localhost')
@@ -308,8 +399,9 @@ def request_id(c):
     drop(c, 'd')
 
 
-TESTS = (vmm_stands_still, vmm_is_dead, guest_is_paused, offload_stands_still, network_stands_still, volume_is_gone, host_is_away,
-         nothing_fits, control_is_away, restored, unprivileged, nobody_elses, request_id)
+TESTS = (vmm_stands_still, vmm_is_dead, guest_is_paused, guest_has_ended, offload_stands_still, offload_keeps_ending,
+         network_stands_still, passt_is_broken, volume_is_gone, host_is_away, nothing_fits, control_is_away, restored,
+         unprivileged, limited, nobody_elses, token_of_a_node, request_id)
 
 
 def again(c):
@@ -335,6 +427,7 @@ def main():
     try:
         c.start()
         c.image('spin', guest('spin'), 1 << 20)
+        c.image('tiny', guest('tiny'))
         for f in TESTS:
             name = f.__name__.replace('_', ' ')
             if sys.argv[1:] and not any(w in name for w in sys.argv[1:]):
