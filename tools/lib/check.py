@@ -261,6 +261,7 @@ def step_cloud():
                                          os.path.join(TREE, 'build', chip)], 'cloud', timeout=900))
     yield from results_of('cloud', *run(['python3', 'tools/lib/image_test.py', f'{where}/polycloud'], 'images', timeout=600))
     yield from results_of('cloud', *run(['python3', 'tools/lib/cloud_faults.py'], 'faults', timeout=900))
+    yield from results_of('cloud', *run(['python3', 'tools/lib/cloud_takeover.py'], 'takeover', timeout=600))
     yield from results_of('cloud', *run(['python3', 'tools/lib/cloud_full.py'], 'full', timeout=600))
     yield from results_of('cloud', *run(['python3', 'tools/lib/web_test.py'], 'web', timeout=600))
 
