@@ -182,13 +182,14 @@ def volume_is_gone(c):
 def host_is_away(c):
     make(c, 'd')
     before = parts(c, 'd')
-    c.node.kill()
-    c.node.wait()
-    names(c, 'd', 'host', 'here')
-    expect(start_of(before['vmm']), 'the VMM ended with the node')
-    c.start_node()
-    well(c, 'd')
-    expect(parts(c, 'd') == before, f'{before} became {parts(c, "d")}')
+    for end in (signal.SIGKILL, signal.SIGTERM):
+        c.node.send_signal(end)
+        c.node.wait()
+        names(c, 'd', 'host', 'here')
+        expect(start_of(before['vmm']), f'the VMM ended with the node, by {end.name}')
+        c.start_node()
+        well(c, 'd')
+        expect(parts(c, 'd') == before, f'{end.name}: {before} became {parts(c, "d")}')
     drop(c, 'd')
 
 
