@@ -40,6 +40,7 @@ ctl() { POLYCLOUD_SOCKET=$data/polycloud.sock "$POLYCTL" "$@"; }
 fleet_control() {
 	[ -x "$POLYCLOUD" ] && [ -x "$POLYCTL" ] || "$PV_TREE/tools/build" cloud
 	mkdir -p "$data"
+	echo "$PV_TREE" >"$data/tree" # whose it is: quickstart --down ends only its own
 	alive control || background control "$POLYCLOUD" control --data "$data/control" \
 		--socket "$data/polycloud.sock" --listen "127.0.0.1:$port"
 	until_true 60 "waiting for the control plane" control ctl version
@@ -65,6 +66,12 @@ fleet_host() {
 		grep -q nobody /etc/passwd || echo "nobody:x:65534:65534:nobody:/:/bin/false" >>/etc/passwd
 		grep -q nogroup /etc/group || echo "nogroup:x:65534:" >>/etc/group
 		mkdir -p /own /var/lib/polycloud
+		while sleep 0.2; do
+			[ -e /share/todo ] || continue
+			mv /share/todo /share/doing
+			sh /share/doing >/share/said 2>&1
+			mv /share/doing /share/done
+		done &
 		exec unshare -m sh -c "mount --rbind / /own && cd /own && mount --move . / && exec chroot . \"\$@\"" sh \
 			polycloud node --name '"$name"' --control https://10.0.2.2:'"$port"' --token-file /share/token --data /var/lib/polycloud'
 }
@@ -107,6 +114,29 @@ fleet_proof() {
 	shown ssh --identity "$data/key" "$name" uname -m
 }
 
+# What the guest does while its disk's process is killed: copies, which must all be equal when read from the disk again.
+WRITES='cd /root && dd if=/dev/urandom of=proof.0 bs=64k count=64 2>/dev/null && for i in 1 2 3 4 5 6 7 8; do
+cp proof.0 proof.$i && sync || exit 1; done; echo 3 >/proc/sys/vm/drop_caches
+echo "$(sha256sum proof.* | cut -c1-64 | sort -u | wc -l) checksum of $(ls proof.* | wc -l) files, $(dmesg | grep -c "I/O error") I/O errors"; rm proof.*'
+
+# of_disks FIELD NAME: a number that is observed of the process that serves the instance's disks.
+of_disks() { ctl instance get "$2" --json | tr -d ' \n' | sed -n "s/.*\"id\":\"disks\",[^}]*\"$1\":\([0-9]*\).*/\1/p"; }
+
+# fleet_kill CHIP: SIGKILL of that process under verified writes.
+fleet_kill() {
+	local name pid
+	name=$(instance_name "$1")
+	pid=$(of_disks pid "$name")
+	[ -n "$pid" ] || die "$name has no offload process"
+	ctl ssh --identity "$data/key" "$name" "$WRITES" >"$data/proof" 2>&1 &
+	sleep 1
+	say "\$ tools/fleet sh $1 'kill -KILL $pid'     # it serves the disk that $name is writing"
+	fleet_sh "$1" "kill -KILL $pid"
+	wait $! || die "the guest's writes failed: $(tail -n1 "$data/proof")"
+	say "stalled for $(of_disks stalled_ms "$name") ms; $(tail -n1 "$data/proof")"
+	grep -q '^1 checksum of 9 files, 0 I/O errors' "$data/proof" || die "the guest's disk is not what it wrote"
+}
+
 # What nobody has, with the scheduler's word on every host; that nothing fits is its status.
 fleet_why_not() { shown schedule --image debian --chip riscv64 --feature sve; }
 
@@ -119,6 +149,16 @@ fleet_next() {
 	say "          polyctl console $(instance_name "${chips[0]}")"
 	say "          polyctl events -f"
 	say "end       tools/fleet down"
+}
+
+# fleet_sh CHIP COMMAND: in its emulated host, as root; what it prints.
+fleet_sh() {
+	local share=$data/$1
+	rm -f "$share/done"
+	echo "$2" >"$share/todo.new"
+	mv "$share/todo.new" "$share/todo"
+	until_true 60 "waiting for the $1 host" "$(host_name "$1")" test -e "$share/done"
+	cat "$share/said"
 }
 
 fleet_down() {

@@ -11,6 +11,7 @@
 group_estimate() {
 	case $1 in
 	build) echo "63 246" ;;
+	cloud) echo "26 104" ;;
 	crash) echo "1 15" ;;
 	host-"$native") echo "21 112" ;;
 	host-riscv64) echo "8 40" ;;
@@ -305,9 +306,25 @@ finish() {
 	if grep -qs emulated "$WORK/x86_64.row"; then
 		say "  x86_64's emulated host runs in real time: its \"init in\" depends on how busy this machine is."
 	fi
-	say "All ${#ORDER[@]} after $SECONDS seconds. Try next:"
+	say "All ${#ORDER[@]} after $SECONDS seconds."
+	[ -n "$no_cloud" ] || return 0
+	say "Try next:"
 	say "  tools/chip-host ${ORDER[-1]} --guest --tty -- polyvisor --kernel /guest/kernel --initramfs /guest/initramfs --cmdline console=ttyS0"
 	say "  build/$native/polyvisor --help"
 	say "  tools/setup cloud && tools/fleet demo     # a cloud of these chips"
 	say "  tools/quickstart --down"
+}
+
+# --- the cloud
+
+cloud_runs() { [ -S "$PV_TREE/build/fleet/polycloud.sock" ] && "$PV_TREE/tools/fleet" status >/dev/null 2>&1; }
+
+# cloud_stage: all chips as one cloud, which stays; an earlier run's is found as it is.
+cloud_stage() {
+	say ""
+	say "Now as one cloud: a control plane, and a host of each chip that joins it."
+	[ -x "$PV_TREE/build/cloud/polycloud" ] || POLYVISOR_QUIET=1 "$PV_TREE/tools/build" cloud >/dev/null ||
+		die "tools/build cloud failed"
+	"$PV_TREE/tools/fleet" demo "${ORDER[@]}" || die "tools/fleet demo failed; its logs are in build/fleet"
+	say "It runs on. tools/quickstart --down ends it."
 }
