@@ -311,7 +311,6 @@ finish() {
 	say "Try next:"
 	say "  tools/chip-host ${ORDER[-1]} --guest --tty -- polyvisor --kernel /guest/kernel --initramfs /guest/initramfs --cmdline console=ttyS0"
 	say "  build/$native/polyvisor --help"
-	say "  tools/setup cloud && tools/fleet demo     # a cloud of these chips"
 	say "  tools/quickstart --down"
 }
 
