@@ -320,6 +320,7 @@ cloud_runs() { [ -S "$PV_TREE/build/fleet/polycloud.sock" ] && "$PV_TREE/tools/f
 
 # cloud_stage: all chips as one cloud, which stays; an earlier run's is found as it is.
 cloud_stage() {
+	unlock quickstart # what runs on would hold it
 	say ""
 	say "Now as one cloud: a control plane, and a host of each chip that joins it."
 	[ -x "$PV_TREE/build/cloud/polycloud" ] || POLYVISOR_QUIET=1 "$PV_TREE/tools/build" cloud >/dev/null ||
