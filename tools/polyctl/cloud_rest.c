@@ -210,7 +210,7 @@ NOUN(key, "key", "SSH keys that instances are given", key_verbs);
 /* ---- hosts ---- */
 
 static const struct flag fence_flags[] = {
-	{"--confirm", NULL, "the host is really off: its volumes may be opened elsewhere",
+	{"--confirm", NULL, "the host is really off: its instances may start elsewhere",
 		HINT_NONE, set_confirm},
 	WAIT_FLAGS,
 	{0},
@@ -220,7 +220,7 @@ static int prepare_fence(struct call *c, struct err *e)
 	return c->confirm
 		       ? 0
 		       : err_set(e, ERR_USAGE, -EINVAL,
-				 "host fence: its volumes will be opened elsewhere; make sure that "
+				 "host fence: its instances will start elsewhere; make sure that "
 				 "the host is off, and say --confirm");
 }
 #define HOST_ACTION(n, h)                                                                          \
@@ -238,7 +238,7 @@ static const struct verb host_verbs[] = {
 	HOST_ACTION("cordon", "start nothing more on it"),
 	HOST_ACTION("uncordon", "take that back"),
 	HOST_ACTION("drain", "move its instances to other hosts"),
-	{"fence", "NAME", "declare it dead: what it held may go on elsewhere", "POST",
+	{"fence", "NAME", "declare it dead: its instances may start elsewhere", "POST",
 		"/v1/hosts/{name}/actions/fence", NAME_ARG, .flags = fence_flags,
 		.prepare = prepare_fence, .show = no_show},
 	{"update", "NAME", "label it, for instances that ask for labels", "PATCH",
