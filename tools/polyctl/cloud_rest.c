@@ -210,8 +210,8 @@ NOUN(key, "key", "SSH keys that instances are given", key_verbs);
 /* ---- hosts ---- */
 
 static const struct flag fence_flags[] = {
-	{"--confirm", NULL, "the host is really off: its instances may start elsewhere",
-		HINT_NONE, set_confirm},
+	{"--confirm", NULL, "the host is really off: its instances may start elsewhere", HINT_NONE,
+		set_confirm},
 	WAIT_FLAGS,
 	{0},
 };
