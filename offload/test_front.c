@@ -2,6 +2,7 @@
 #include "offload/test_front.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/virtio_blk.h>
 #include <poll.h>
@@ -192,12 +193,22 @@ void front_send(struct front *t, uint32_t request, uint32_t flags, const void *p
 		MSG_NOSIGNAL); /* when it has hung up, the test sees that at the answer */
 }
 
-static bool receive(struct front *t, void *to, size_t len)
+/* libFuzzer's alarm comes every few seconds, and poll() is never restarted (signal(7)). */
+static bool readable(const struct front *t)
 {
 	struct pollfd p = {.fd = t->fd, .events = POLLIN};
+	int n;
 
+	do
+		n = poll(&p, 1, WAIT_MS);
+	while (n < 0 && errno == EINTR);
+	return n == 1;
+}
+
+static bool receive(struct front *t, void *to, size_t len)
+{
 	while (len) {
-		ssize_t n = poll(&p, 1, WAIT_MS) == 1 ? recv(t->fd, to, len, 0) : -1;
+		ssize_t n = readable(t) ? recv(t->fd, to, len, 0) : -1;
 
 		if (n <= 0)
 			return false;
@@ -215,12 +226,11 @@ bool front_receive(struct front *t, struct vu_msg *m)
 
 bool front_closed(struct front *t)
 {
-	struct pollfd p = {.fd = t->fd, .events = POLLIN};
 	char c[64];
 	ssize_t n;
 
 	do
-		n = poll(&p, 1, WAIT_MS) == 1 ? recv(t->fd, c, sizeof(c), MSG_DONTWAIT) : 1;
+		n = readable(t) ? recv(t->fd, c, sizeof(c), MSG_DONTWAIT) : 1;
 	while (n > 1);
 	return n <= 0;
 }
