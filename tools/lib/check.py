@@ -290,7 +290,14 @@ def guest_tests(name, prefix, chip):
         return
     for t in json.load(open(report, encoding='utf-8'))['tests']:
         kind = {'pass': 'ok', 'fail': 'not ok', 'skip': 'skip'}[t['result']]
-        yield (kind, f'{name}: {t["name"]}', t.get('reason') or '')
+        yield (kind, f'{name}: {t["name"]}', (t.get('reason') or '') + (evidence(t) if kind == 'not ok' else ''))
+
+
+def evidence(test):
+    """What chip-report kept of a failed test: the end of the guest's serial line, and the crash."""
+    crash = test.get('crash_text') or json.dumps(test.get('crash'))[:2000] if test.get('crash') else ''
+    return ''.join(f'\n{what}:\n{tail(text)}' for what, text in (('serial', test.get('serial')), ('crash report', crash))
+                   if text)
 
 
 def bare_metal(chip):

@@ -170,6 +170,18 @@ static const char *last_line(char *text)
 	return nl ? nl + 1 : text;
 }
 
+/* Why the VMM ended as it did: after a crash its last line only says where the report is. */
+static const char *vmm_says(char *text)
+{
+	const char *last = last_line(text);
+	char *crashed = strstr(text, "polyvisor: the guest crashed: ");
+
+	if (!crashed)
+		return last;
+	crashed[strcspn(crashed, "\r\n")] = '\0';
+	return crashed;
+}
+
 __attribute__((format(printf, 2, 3))) static void fail(struct attempt *a, const char *fmt, ...)
 {
 	va_list ap;
@@ -199,7 +211,7 @@ static void judge(struct attempt *a, const struct test_case *t)
 	else if (status == t->expect && (o->verdict == VERDICT_PASS || !strcmp(t->image, "tiny")))
 		a->verdict = VERDICT_PASS;
 	else if (status == 1 || status == 2 || status == 3 || status == 127)
-		fail(a, "%s", last_line(a->child.text));
+		fail(a, "%s", vmm_says(a->child.text));
 	else
 		fail(a, "exit status %d instead of %d, and the guest says %s", status, t->expect,
 			verdict_name(o->verdict));
@@ -271,7 +283,7 @@ static void add_evidence(const struct runner *r, struct attempt *a, json_t *resu
 		line += n + (line[n] == '\n');
 	}
 	json_object_set_new(result, "serial", json_string(clean));
-	set_text(result, "vmm_says", last_line(a->child.text));
+	set_text(result, "vmm_says", vmm_says(a->child.text));
 	set_int(result, "status", a->child.status);
 	add_crash(r, a, result);
 }

@@ -316,7 +316,7 @@ Test(runner, judges, .timeout = 60)
 		json_integer_value(json_object_get(json_array_get(runner.results, 0), "runs")), 3);
 	expect(1, "fail", "two <b> is not three");
 	expect(2, "skip", "no such device");
-	expect(3, "fail", "the guest crashed: test");
+	expect(3, "fail", "polyvisor: the guest crashed: test");
 	cr_assert(json_object_get(json_array_get(runner.results, 3), "crash"));
 	expect(4, "fail", "exit status 35 instead of 33, and the guest says pass");
 	expect(5, "fail", "exit status 33 instead of 33, and the guest says none");
