@@ -37,6 +37,7 @@ struct pipe_end {
 	size_t untaken;
 	uint32_t events;
 	bool closing, dead, want_writable;
+	char token[32];		     /* id of the one that opened it; "" = none */
 	struct pipe_end *next, **at; /* server->pipes */
 };
 
@@ -87,6 +88,13 @@ void pipes_fini(struct server *s)
 {
 	while (s->pipes)
 		end_now(s->pipes);
+}
+
+void pipes_revoke(struct server *s, const char *token_id)
+{
+	for (struct pipe_end *p = s->pipes; p; p = p->next)
+		if (!strcmp(p->token, token_id))
+			die(p);
 }
 
 /* ---- the socket ---- */
@@ -290,6 +298,8 @@ static struct pipe_end *pipe_new(struct req *r, const struct pipe_ops *ops, void
 	p->arg = arg;
 	p->over.fire = over;
 	p->req = r;
+	if (r->call.token_id)
+		snprintf(p->token, sizeof(p->token), "%s", r->call.token_id);
 	r->pipe = p;
 	p->next = p->server->pipes;
 	p->at = &p->server->pipes;

@@ -92,7 +92,8 @@ const struct route resources_routes[] = {
 	POST("/v1/tokens", token_post, A, token_fields, token_fields, "make a token"),
 	GET("/v1/tokens/{id}", A, token_fields, "one token"),
 	PATCH("/v1/tokens/{id}", resource_patch, A, token_fields, token_fields, "change a token"),
-	DELETE("/v1/tokens/{id}", resource_drop, A, NULL, "revoke a token"),
+	DELETE("/v1/tokens/{id}", resource_drop, A, NULL,
+		"revoke a token; what was opened with it ends"),
 
 	LIST("/v1/pools", A, pool_fields, "pools"),
 	POST("/v1/pools", pool_post, A, pool_fields, pool_fields, "make a pool"),

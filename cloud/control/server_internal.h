@@ -108,10 +108,13 @@ void idempotency_keep(struct req *r, unsigned status);
 void followers_init(struct server *s);
 void followers_fini(struct server *s);
 const struct follower *follower_next(const struct follower *f);
+/* Whose token is no more follows no more; soon, not inside the call. */
+void followers_revoke(struct server *s, const char *token_id);
 
 /* pipe.c */
 void pipe_gone(struct pipe_end *p); /* its request ended before the upgrade */
 void pipes_fini(struct server *s);
+void pipes_revoke(struct server *s, const char *token_id); /* as followers_revoke() */
 
 /* audit.c */
 void audit(struct req *r, unsigned status);

@@ -23,6 +23,7 @@ struct follower {
 	bool suspended, ending;
 	uint64_t seq, said_ns;
 	char project[64]; /* "" = all */
+	char token[32];	  /* id of the one that opened it; "" = none */
 	char *text;	  /* made and not yet sent */
 	size_t len, at;
 	struct follower *next, **back;
@@ -134,13 +135,22 @@ static void on_wake(struct ev_timer *t)
 		ev_timer_arm(s->loop, &s->wake, ev_now_ns() + KEEP_ALIVE_NS);
 }
 
+void followers_revoke(struct server *s, const char *token_id)
+{
+	for (struct follower *f = s->followers; f; f = f->next)
+		if (!strcmp(f->token, token_id))
+			f->ending = true; /* when it wakes, which every change sees to */
+}
+
 /* Changes come in bursts: one turn of the loop later all of them go together. */
 static void on_change(struct obj_watch *w, struct obj *o, bool deleted)
 {
 	struct server *s = container_of(w, struct server, watch);
 
-	(void)o;
-	(void)deleted;
+	if (deleted && o->kind == KIND_TOKEN) {
+		followers_revoke(s, o->id);
+		pipes_revoke(s, o->id);
+	}
 	if (s->followers)
 		ev_timer_arm(s->loop, &s->wake, ev_now_ns());
 }
@@ -180,6 +190,8 @@ static void follow(struct call *c, uint64_t seq)
 		f->seq = seq;
 		f->said_ns = 0; /* so that the first bytes come at once */
 		snprintf(f->project, sizeof(f->project), "%s", limit_to(c));
+		if (c->token_id)
+			snprintf(f->token, sizeof(f->token), "%s", c->token_id);
 		m = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, CHUNK, on_read, f, on_free);
 	}
 	if (!m) {
